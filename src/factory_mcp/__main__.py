@@ -1,0 +1,34 @@
+"""The program: stdio's first line is answered before anything heavy is imported."""
+
+import sys
+
+from factory_mcp import __version__
+
+
+def main() -> int:
+    """Run `factory-mcp`; `stdio` and `--version` take short cuts, the rest is the command line."""
+    match sys.argv[1:]:
+        case ["stdio"]:
+            return _stdio()
+        case ["--version"]:
+            sys.stdout.write(f"factory-mcp {__version__}\n")
+            return 0
+        case _:
+            from factory_mcp.cli.main import app  # noqa: PLC0415 — not needed above
+
+            app()
+            return 0
+
+
+def _stdio() -> int:
+    from factory_mcp.transports.hello import open_wire, take_wire  # noqa: PLC0415 — see above
+
+    opening = open_wire(*take_wire())
+
+    from factory_mcp.app import run_stdio  # noqa: PLC0415 — the client has its answer already
+
+    return run_stdio(opening)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""How a droid is run, and where."""

@@ -1,0 +1,43 @@
+"""The `factory-mcp` command."""
+
+from typing import Annotated
+
+import typer
+
+from factory_mcp import __version__, telemetry
+from factory_mcp.app import run_stdio
+from factory_mcp.cli import context, droids, look
+from factory_mcp.cli.serve import serve
+from factory_mcp.transports.hello import open_wire, take_wire
+
+app = typer.Typer(
+    name="factory-mcp",
+    help="Factory AI's droids as MCP tools, with shared context and fallback inside.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(droids.app, name="droids")
+app.add_typer(context.app, name="context")
+app.add_typer(look.config, name="config")
+app.command()(serve)
+app.command()(look.doctor)
+app.command()(look.history)
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Set up logging for every command."""
+    telemetry.configure()
+    if version:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def stdio() -> None:
+    """Speak MCP on stdin and stdout, as an editor starts it."""
+    # `factory-mcp stdio` without anything else never comes here: `__main__` is faster.
+    raise typer.Exit(run_stdio(open_wire(*take_wire())))

@@ -1,0 +1,1 @@
+"""Pure and synchronous: no I/O, no clock, no randomness."""

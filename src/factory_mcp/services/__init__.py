@@ -1,0 +1,1 @@
+"""What the product does; sees only ports and the domain."""

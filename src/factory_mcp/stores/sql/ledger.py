@@ -1,0 +1,291 @@
+"""Runs in SQL: opened, saved, closed and read, each in one transaction."""
+
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, fields, replace
+from functools import partial
+from typing import Any, Final
+
+from sqlalchemy import (
+    RowMapping,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from factory_mcp.domain.envelope import to_json
+from factory_mcp.domain.errors import KeyReused, QueueFull
+from factory_mcp.domain.model import Effects, Json, Owner, Run, Status
+from factory_mcp.ports import Beat, Claim, NewNode, Opened, Seal
+from factory_mcp.stores.sql.append import append_node
+from factory_mcp.stores.sql.audit import Entry, record
+from factory_mcp.stores.sql.engine import Database
+from factory_mcp.stores.sql.tables import IS_OPEN, call_keys, history, runs
+
+KEY_LIFE_S: Final = 24 * 3600
+
+_FIELDS: Final = tuple(field.name for field in fields(Run))
+_RUN: Final = tuple(runs.c[name] for name in _FIELDS)
+_SAVED: Final = ("status", "code", "started_at", "lease_until", "session_id", "progress")
+_CLOSED: Final = (*_SAVED, "ended_at", "context_id", "envelope", "output")
+
+# The statements of the hot path are built once: building one costs more than running it.
+
+_MINE: Final = and_(
+    runs.c.tenant == bindparam("its_tenant"),
+    runs.c.id == bindparam("its_id"),
+    runs.c.fence == bindparam("its_fence"),
+    IS_OPEN,
+)
+_FIND_MINE: Final = select(runs.c.cancel_reason).where(_MINE).with_for_update()
+_WRITE_MINE: Final = update(runs).where(_MINE)
+
+_BY_KEYS: Final = (
+    select(*_RUN, call_keys.c.key, call_keys.c.arguments_hash.label("key_hash"))
+    .join(call_keys, and_(call_keys.c.tenant == runs.c.tenant, call_keys.c.run_id == runs.c.id))
+    .where(
+        call_keys.c.tenant == bindparam("tenant"),
+        call_keys.c.subject == bindparam("subject"),
+        call_keys.c.key.in_(bindparam("keys", expanding=True)),
+        call_keys.c.expires_at > bindparam("now"),
+    )
+)
+_SAME: Final = (
+    select(*_RUN)
+    .where(runs.c.tenant == bindparam("tenant"), runs.c.fingerprint == bindparam("fingerprint"))
+    .order_by(runs.c.ended_at.is_not(None), runs.c.ended_at.desc())
+    .limit(1)
+)
+_SAME_OPEN: Final = _SAME.where(IS_OPEN)
+_SAME_OPEN_OR_DONE: Final = _SAME.where(
+    or_(IS_OPEN, and_(runs.c.status == Status.DONE.value, runs.c.ended_at > bindparam("since")))
+)
+_QUEUED: Final = select(func.count()).where(
+    runs.c.tenant == bindparam("tenant"),
+    IS_OPEN,
+    runs.c.status == Status.RUNNING.value,
+    runs.c.code == "queued",
+)
+
+
+class Ledger:
+    """The ports RunBook and RunReader over one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._held: dict[str, str] = {}  # run id -> owner id, of the runs opened here
+
+    async def open(self, run: Run, claim: Claim) -> Opened:
+        """Open a run or attach to one; `run.created_at` is the time of the call.
+
+        Raises:
+            KeyReused: The strict key came with other arguments before.
+            QueueFull: The run would be new, and too many of the tenant's wait already.
+        """
+        opened = await self._database.transact(partial(_open, run=run, claim=claim))
+        if not opened.attached:
+            self._held[run.id] = run.owner.id
+        return opened
+
+    async def save(self, run: Run) -> bool:
+        """Write an open run's progress; False when its fence was lost or it is closed."""
+        async with self._database.write() as connection:
+            saved = await connection.execute(_WRITE_MINE, _changes(run, _SAVED))
+            return saved.rowcount == 1
+
+    async def close(self, run: Run, node: NewNode | None, seal: Seal) -> Run | None:
+        """Close a run for good, at `run.ended_at`; None when its fence was lost.
+
+        The envelope that `seal` makes decides status and code; the node, if any, the context.
+        """
+        closed = await self._database.transact(partial(_close, run=run, node=node, seal=seal))
+        self._held.pop(run.id, None)
+        return closed
+
+    async def beat(self, owner: Owner, lease_until: float) -> Beat:
+        """Renew the leases of `owner`'s open runs; a run opened here and gone since is lost."""
+        held = {run_id for run_id, owner_id in self._held.items() if owner_id == owner.id}
+        renewed = (
+            update(runs)
+            .where(runs.c.owner_id == owner.id, IS_OPEN)
+            .values(lease_until=lease_until)
+            .returning(runs.c.id, runs.c.cancel_reason)
+        )
+        async with self._database.write() as connection:
+            reasons = {row.id: row.cancel_reason for row in await connection.execute(renewed)}
+        lost = held & self._held.keys() - reasons.keys()
+        for run_id in lost:
+            del self._held[run_id]
+        cancelled = {run_id: reason for run_id, reason in reasons.items() if reason is not None}
+        return Beat(lost=frozenset(lost), cancelled=cancelled)
+
+    async def get(self, tenant: str, run_id: str) -> Run | None:
+        """A run by id."""
+        query = select(*_RUN).where(runs.c.tenant == tenant, runs.c.id == run_id)
+        return next(iter(await self._runs(query)), None)
+
+    async def recent(
+        self, tenant: str, *, limit: int, droid: str | None = None, status: str | None = None
+    ) -> list[Run]:
+        """The newest runs first."""
+        query = select(*_RUN).where(runs.c.tenant == tenant)
+        if droid is not None:
+            query = query.where(runs.c.droid == droid)
+        if status is not None:
+            query = query.where(runs.c.status == status)
+        order = (runs.c.created_at.desc(), runs.c.id.desc())
+        return await self._runs(query.order_by(*order).limit(limit))
+
+    async def cancel(self, tenant: str, run_id: str, reason: str) -> None:
+        """Ask the owner of an open run to stop it; the first reason stays."""
+        its = and_(runs.c.tenant == tenant, runs.c.id == run_id)
+        asked = update(runs).where(its, IS_OPEN, runs.c.cancel_reason.is_(None))
+        async with self._database.write() as connection:
+            await connection.execute(asked.values(cancel_reason=reason))
+
+    async def open_runs(self) -> list[Run]:
+        """Every open run of every tenant, oldest first."""
+        return await self._runs(select(*_RUN).where(IS_OPEN).order_by(runs.c.created_at))
+
+    async def _runs(self, query: Select[*tuple[Any, ...]]) -> list[Run]:
+        async with self._database.read() as connection:
+            return [_to_run(row) for row in (await connection.execute(query)).mappings()]
+
+
+async def _open(connection: AsyncConnection, run: Run, claim: Claim) -> Opened:
+    answered = await _by_keys(connection, run, claim)
+    found = next(iter(answered.values()), None) or await _by_fingerprint(connection, run, claim)
+    if found is None:
+        await _need_room(connection, run, claim.max_queued)
+        await connection.execute(insert(runs), _to_row(run))
+        detail = {"droid": run.droid, "effects": run.effects.value, "fence": run.fence}
+        await record(connection, _entry(run, "run.open", run.created_at, detail))
+    answering = found or run
+    await _remember(connection, run, answering, set(claim.keys) - answered.keys())
+    return Opened(run=answering, attached=found is not None)
+
+
+async def _by_keys(connection: AsyncConnection, run: Run, claim: Claim) -> dict[str, Run]:
+    """The runs that the claim's keys are kept for, the strict key's first."""
+    if not claim.keys:
+        return {}
+    wanted = {"tenant": run.tenant, "subject": run.subject, "keys": claim.keys}
+    found = await connection.execute(_BY_KEYS, {**wanted, "now": run.created_at})
+    rows = {row["key"]: row for row in found.mappings()}
+    strict = rows.get(claim.strict)
+    if strict is not None and strict["key_hash"] != run.arguments_hash:
+        raise KeyReused(f"The key {claim.strict} was used for a call with other arguments.")
+    order = sorted(rows, key=lambda key: (key != claim.strict, claim.keys.index(key)))
+    return {key: _to_run(rows[key]) for key in order}
+
+
+async def _by_fingerprint(connection: AsyncConnection, run: Run, claim: Claim) -> Run | None:
+    """An open run that does the same, else the latest done one that is recent enough."""
+    wanted = {"tenant": run.tenant, "fingerprint": run.fingerprint}
+    if claim.attach_done_s > 0:
+        since = run.created_at - claim.attach_done_s
+        found = await connection.execute(_SAME_OPEN_OR_DONE, {**wanted, "since": since})
+    else:
+        found = await connection.execute(_SAME_OPEN, wanted)
+    row = found.mappings().one_or_none()
+    return None if row is None else _to_run(row)
+
+
+async def _need_room(connection: AsyncConnection, run: Run, max_queued: int) -> None:
+    queued = (await connection.execute(_QUEUED, {"tenant": run.tenant})).scalar_one()
+    if queued >= max_queued:
+        raise QueueFull(f"{queued} runs wait for a slot already.")
+
+
+async def _remember(
+    connection: AsyncConnection, call: Run, answering: Run, keys: Iterable[str]
+) -> None:
+    """Keep the call's new keys for the run that answers it; those that expired go."""
+    rows = [
+        {
+            "tenant": call.tenant,
+            "subject": call.subject,
+            "key": key,
+            "run_id": answering.id,
+            "arguments_hash": call.arguments_hash,
+            "expires_at": call.created_at + KEY_LIFE_S,
+        }
+        for key in keys
+    ]
+    if rows:
+        expired = call_keys.c.expires_at <= call.created_at
+        await connection.execute(
+            delete(call_keys).where(call_keys.c.tenant == call.tenant, expired)
+        )
+        await connection.execute(insert(call_keys), rows)
+
+
+async def _close(
+    connection: AsyncConnection, run: Run, node: NewNode | None, seal: Seal
+) -> Run | None:
+    row = (await connection.execute(_FIND_MINE, _mine(run))).one_or_none()
+    if row is None:
+        return None
+    appended = None if node is None else await append_node(connection, node)
+    envelope = seal(appended)
+    closed = replace(
+        run,
+        status=envelope.status,
+        code=envelope.code,
+        context_id=appended.node.id if appended else run.context_id,
+        cancel_reason=row.cancel_reason,
+        envelope=to_json(envelope),
+    )
+    await connection.execute(_WRITE_MINE, _changes(closed, _CLOSED))
+    await _write_down(connection, closed)
+    return closed
+
+
+async def _write_down(connection: AsyncConnection, run: Run) -> None:
+    """The rows that stay when the run is long forgotten."""
+    at = run.created_at if run.ended_at is None else run.ended_at
+    outcome = {"droid": run.droid, "status": run.status.value, "code": run.code}
+    detail = {**outcome, "fence": run.fence, "context_id": run.context_id}
+    seq = await record(connection, _entry(run, "run.close", at, detail))
+    row = {"tenant": run.tenant, "seq": seq, "run_id": run.id, "at": at, "envelope": run.envelope}
+    await connection.execute(insert(history), {**row, **outcome})
+
+
+def _entry(run: Run, action: str, at: float, detail: Json) -> Entry:
+    return Entry(
+        tenant=run.tenant, at=at, subject=run.subject, action=action, object=run.id, detail=detail
+    )
+
+
+def _mine(run: Run) -> Json:
+    """What _MINE asks for: the run's row, if it is still open and nobody took it over."""
+    return {"its_tenant": run.tenant, "its_id": run.id, "its_fence": run.fence}
+
+
+def _changes(run: Run, names: Collection[str]) -> Json:
+    row = _to_row(run)
+    return {**{name: row[name] for name in names}, **_mine(run)}
+
+
+def _to_row(run: Run) -> Json:
+    return {
+        **{name: getattr(run, name) for name in _FIELDS},
+        "effects": run.effects.value,
+        "status": run.status.value,
+        "owner": asdict(run.owner),
+        "owner_id": run.owner.id,
+    }
+
+
+def _to_run(row: RowMapping) -> Run:
+    values = {name: row[name] for name in _FIELDS}
+    values["effects"] = Effects(values["effects"])
+    values["status"] = Status(values["status"])
+    values["owner"] = Owner(**values["owner"])
+    return Run(**values)

@@ -1,0 +1,251 @@
+"""The tables, the same for every SQL database; `tenant` comes first in every key and index.
+
+Which rows are append-only: `history` and `audit`. Everything a user wrote is kept so that it comes
+back exactly as it was, NUL and lone surrogates included.
+"""
+
+import json
+import re
+from typing import Any, Final
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Dialect,
+    Float,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    literal_column,
+)
+from sqlalchemy.types import TypeDecorator
+
+from factory_mcp.domain.model import Status
+
+_HARD: Final = re.compile("[\0\\\\\ud800-\udfff]")
+_ESCAPED: Final = re.compile(r"\\u([0-9a-f]{4})")
+
+
+class AnyText(TypeDecorator[str]):
+    r"""Text of any characters: those that databases refuse, and `\`, are kept as `\uXXXX`."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """What is stored."""
+        if value is None:
+            return None
+        return _HARD.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """What it stands for."""
+        if value is None:
+            return None
+        return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), value)
+
+
+class JsonText(TypeDecorator[Any]):
+    """A JSON value as ASCII text."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """What is stored."""
+        return None if value is None else json.dumps(value, separators=(",", ":"))
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:  # noqa: ARG002
+        """What it stands for."""
+        return None if value is None else json.loads(value)
+
+
+def _text(name: str, *, null: bool = False) -> Column[Any]:
+    return Column(name, AnyText, nullable=null)
+
+
+def _json(name: str, *, null: bool = False) -> Column[Any]:
+    return Column(name, JsonText, nullable=null)
+
+
+def _integer(name: str) -> Column[Any]:
+    return Column(name, Integer, nullable=False)
+
+
+def _float(name: str, *, null: bool = False) -> Column[Any]:
+    return Column(name, Float, nullable=null)
+
+
+metadata: Final = MetaData()
+
+runs: Final = Table(
+    "runs",
+    metadata,
+    _text("tenant"),
+    _text("id"),
+    _text("subject"),
+    _text("droid"),
+    _text("effects"),
+    _json("request"),
+    _text("fingerprint"),
+    _text("arguments_hash"),
+    _json("owner"),
+    _text("owner_id"),
+    _float("created_at"),
+    _text("status"),
+    _text("code"),
+    _text("workspace", null=True),
+    _text("workspace_key", null=True),
+    _integer("fence"),
+    _float("lease_until"),
+    _float("started_at", null=True),
+    _float("ended_at", null=True),
+    _text("session_id", null=True),
+    _text("context_id", null=True),
+    _json("progress", null=True),
+    _text("cancel_reason", null=True),
+    _json("envelope", null=True),
+    _text("output", null=True),
+    PrimaryKeyConstraint("tenant", "id", name="runs_pk"),
+)
+
+IS_OPEN: Final = runs.c.status.in_(
+    [literal_column(f"'{status}'") for status in Status if status.is_open]
+)
+"""Literals, not parameters: a database uses a partial index only if it can read the condition."""
+
+Index(
+    "runs_open_fingerprint",
+    runs.c.tenant,
+    runs.c.fingerprint,
+    unique=True,
+    sqlite_where=IS_OPEN,
+    postgresql_where=IS_OPEN,
+)
+Index(
+    "runs_open_owner",
+    runs.c.tenant,
+    runs.c.owner_id,
+    sqlite_where=IS_OPEN,
+    postgresql_where=IS_OPEN,
+)
+Index("runs_fingerprint", runs.c.tenant, runs.c.fingerprint, runs.c.ended_at)
+Index("runs_recent", runs.c.tenant, runs.c.created_at, runs.c.id)
+
+call_keys: Final = Table(
+    "call_keys",
+    metadata,
+    _text("tenant"),
+    _text("subject"),
+    _text("key"),
+    _text("run_id"),
+    _text("arguments_hash"),
+    _float("expires_at"),
+    PrimaryKeyConstraint("tenant", "subject", "key", name="call_keys_pk"),
+    ForeignKeyConstraint(
+        ["tenant", "run_id"],
+        ["runs.tenant", "runs.id"],
+        name="call_keys_run_fk",
+        ondelete="CASCADE",
+    ),
+)
+Index("call_keys_expiry", call_keys.c.tenant, call_keys.c.expires_at)
+
+history: Final = Table(
+    "history",
+    metadata,
+    _text("tenant"),
+    _integer("seq"),  # that of the audit row written with it
+    _text("run_id"),
+    _float("at"),
+    _text("droid"),
+    _text("status"),
+    _text("code"),
+    _json("envelope"),
+    PrimaryKeyConstraint("tenant", "seq", name="history_pk"),
+)
+
+audit: Final = Table(
+    "audit",
+    metadata,
+    _text("tenant"),
+    _integer("seq"),
+    _float("at"),
+    _text("subject"),
+    _text("action"),
+    _text("object"),
+    _json("detail"),
+    _text("prev"),
+    _text("hash"),
+    PrimaryKeyConstraint("tenant", "seq", name="audit_pk"),
+)
+
+audit_heads: Final = Table(
+    "audit_heads",
+    metadata,
+    _text("tenant"),
+    _integer("seq"),
+    _text("hash"),
+    PrimaryKeyConstraint("tenant", name="audit_heads_pk"),
+)
+
+chains: Final = Table(
+    "chains",
+    metadata,
+    _text("tenant"),
+    _text("id"),
+    _text("head_id"),
+    _integer("head_revision"),
+    _text("workspace_key", null=True),
+    Column("standing", Boolean, nullable=False),
+    PrimaryKeyConstraint("tenant", "id", name="chains_pk"),
+)
+
+IS_STANDING: Final = chains.c.standing.is_(True)
+
+Index(
+    "chains_standing",
+    chains.c.tenant,
+    chains.c.workspace_key,
+    unique=True,
+    sqlite_where=IS_STANDING,
+    postgresql_where=IS_STANDING,
+)
+
+nodes: Final = Table(
+    "nodes",
+    metadata,
+    _text("tenant"),
+    _text("id"),
+    _text("chain_id"),
+    _text("parent_id", null=True),
+    _integer("revision"),
+    _text("droid", null=True),
+    _text("run_id", null=True),
+    _text("summary"),
+    _json("data"),
+    _text("workspace_key", null=True),
+    _float("created_at"),
+    _integer("length"),  # how many words the index knows of it
+    PrimaryKeyConstraint("tenant", "id", name="nodes_pk"),
+    ForeignKeyConstraint(
+        ["tenant", "chain_id"], ["chains.tenant", "chains.id"], name="nodes_chain_fk"
+    ),
+)
+Index("nodes_recent", nodes.c.tenant, nodes.c.created_at, nodes.c.id)
+Index("nodes_scope", nodes.c.tenant, nodes.c.workspace_key, nodes.c.droid, nodes.c.length)
+
+node_tokens: Final = Table(
+    "node_tokens",
+    metadata,
+    _text("tenant"),
+    _text("token"),
+    _text("node_id"),
+    _integer("count"),
+    PrimaryKeyConstraint("tenant", "token", "node_id", name="node_tokens_pk"),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,28 @@
+"""Events: structured log lines on stderr; stdout belongs to the protocol."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+log: Any = structlog.get_logger("factory_mcp")
+
+
+def configure(level: str = "INFO") -> None:
+    """Write one JSON line per event to stderr.
+
+    The word INFO stands in every line of normal operation: Roo shows any other line in red.
+    """
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )

@@ -1,0 +1,1 @@
+"""How a request comes in and a result goes out; no decisions."""

@@ -1,0 +1,171 @@
+"""Settings: environment, secret files, config.yaml; wrong ones are named with a remedy."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from factory_mcp.domain.errors import FactoryError, InvalidSetting, StoreUnavailable
+from factory_mcp.domain.model import Autonomy
+from factory_mcp.settings import Settings, secret_of
+
+
+def load(tmp_path: Path, **env: str) -> Settings:
+    base = {
+        "XDG_DATA_HOME": str(tmp_path / "data"),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+    }
+    return Settings.load(base | env, cwd=tmp_path)
+
+
+def write_config(tmp_path: Path, text: str) -> None:
+    folder = tmp_path / "config" / "factory-mcp"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(text)
+
+
+def test_without_any_setting_everything_is_local(tmp_path: Path) -> None:
+    """The embedded default."""
+    settings = load(tmp_path)
+    assert ("127.0.0.1", 8080) == (settings.host, settings.port)
+    assert tmp_path / "data" / "factory-mcp" == settings.data
+    assert settings.data / "factory-mcp.db" == settings.database
+    assert settings.data / "home" == settings.server_home
+    assert (Autonomy.LOW, 2, ()) == (settings.max_autonomy, settings.max_parallel, settings.roots)
+    assert (settings.spec_folders[0] / "architect.md").is_file()
+
+
+def test_the_working_directory_is_a_root_only_inside_a_git_tree(tmp_path: Path) -> None:
+    """An editor's home folder must not be one by accident."""
+    (tmp_path / ".git").mkdir()
+    assert (tmp_path,) == load(tmp_path).roots
+    named = load(tmp_path, FACTORY_MCP_ROOTS=f"/a{os.pathsep}/b")
+    assert (Path("/a"), Path("/b")) == named.roots
+
+
+def test_a_secret_may_come_from_a_file_and_never_shows(tmp_path: Path) -> None:
+    """`NAME_FILE` stands in for `NAME`."""
+    (tmp_path / "key").write_text("fk-secret\n")
+    settings = load(tmp_path, FACTORY_AI_API_KEY_FILE=str(tmp_path / "key"))
+    assert settings.api_key == "fk-secret"
+    assert "fk-secret" not in repr(settings)
+    with pytest.raises(InvalidSetting, match="FACTORY_AI_API_KEY_FILE"):
+        load(tmp_path, FACTORY_AI_API_KEY_FILE=str(tmp_path / "none"))
+
+
+@pytest.mark.requirement("CALLS-5")
+def test_the_factory_key_has_one_audience(tmp_path: Path) -> None:
+    """With a base URL it is that host's; the droid then has its own key or none."""
+    url = "https://other.example/mcp"
+    elsewhere = load(tmp_path, FACTORY_AI_API_KEY="a", FACTORY_AI_BASE_URL=url)
+    assert elsewhere.api_key is None
+    both = load(tmp_path, FACTORY_AI_API_KEY="a", FACTORY_API_KEY="b", FACTORY_AI_BASE_URL=url)
+    assert both.api_key == "b"
+    assert load(tmp_path, FACTORY_AI_API_KEY="a").api_key == "a"
+
+
+@pytest.mark.requirement("CALLS-5")
+def test_the_address_that_exists_nowhere_gets_no_key(tmp_path: Path) -> None:
+    """It is ignored with one warning that names the real choices."""
+    url = "https://api.factoryai.com/v1"
+    settings = load(tmp_path, FACTORY_AI_API_KEY="a", FACTORY_AI_BASE_URL=url)
+    assert settings.api_key == "a"
+    assert ["does not exist" in warning for warning in settings.warnings] == [True]
+
+
+@pytest.mark.requirement("CALLS-5")
+@pytest.mark.parametrize("host", ["api.factory.ai", "api.eu.factory.ai"])
+def test_factory_itself_is_reached_through_the_droid(tmp_path: Path, host: str) -> None:
+    """Its API as a base URL is refused at start."""
+    with pytest.raises(InvalidSetting, match="through the droid program"):
+        load(tmp_path, FACTORY_AI_BASE_URL=f"https://{host}/api")
+
+
+def test_a_store_that_is_not_there_yet_is_never_replaced_in_silence(tmp_path: Path) -> None:
+    """Postgres is refused; what is only a copy is named as unused."""
+    with pytest.raises(InvalidSetting, match="POSTGRES_CONNECTION_STRING"):
+        load(tmp_path, POSTGRES_CONNECTION_STRING="postgresql://x")
+    warnings = load(tmp_path, REDIS_URL="redis://x", WEAVIATE_URL="http://y").warnings
+    assert ["REDIS_URL", "WEAVIATE_URL"] == [warning.split()[0] for warning in warnings]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FACTORY_MCP_PORT", "http"),
+        ("FACTORY_MCP_PORT", "70000"),
+        ("FACTORY_MCP_MAX_AUTONOMY", "godlike"),
+        ("FACTORY_MCP_AUTH", "off"),
+        ("FACTORY_MCP_BACKENDS", "droid"),
+        ("FACTORY_MCP_CONFIG", "/nowhere/config.yaml"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_setting(tmp_path: Path, name: str, value: str) -> None:
+    """One clear error."""
+    with pytest.raises(InvalidSetting, match=name):
+        load(tmp_path, **{name: value})
+
+
+def test_config_yaml_is_read_from_the_users_folder(tmp_path: Path) -> None:
+    """Trusted workspaces and what the droid may see of the environment."""
+    write_config(
+        tmp_path,
+        "trusted_workspaces: [/srv/shop]\ndroid_env: [MODEL_KEY]\ndroid_settings: /etc/d.json\n",
+    )
+    settings = load(tmp_path)
+    assert (Path("/srv/shop"),) == settings.trusted
+    assert ("MODEL_KEY",) == settings.droid_env
+    assert Path("/etc/d.json") == settings.droid_settings
+
+
+def test_config_yaml_of_the_working_directory_is_never_read(tmp_path: Path) -> None:
+    """An editor sets it to whatever repository is open."""
+    (tmp_path / "config.yaml").write_text("trusted_workspaces: [/]\n")
+    assert load(tmp_path).trusted == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trusted_workspace: [/x]", "'trusted_workspace' is not a setting; known are"),
+        ("- a\n- b", "must hold a mapping"),
+        ("a: [", "cannot be read"),
+        ("trusted_workspaces: [shop]", "absolute paths"),
+        ("trusted_workspaces: [7]", "list of strings"),
+    ],
+)
+def test_a_mistake_in_config_yaml_is_named(tmp_path: Path, text: str, message: str) -> None:
+    """Nothing is guessed."""
+    write_config(tmp_path, text)
+    with pytest.raises(InvalidSetting, match=message):
+        load(tmp_path)
+
+
+def test_an_empty_config_yaml_changes_nothing(tmp_path: Path) -> None:
+    """Comments alone are fine."""
+    write_config(tmp_path, "# nothing yet\n")
+    assert load(tmp_path).trusted == ()
+
+
+def test_the_secret_is_made_once_and_is_ours_alone(tmp_path: Path) -> None:
+    """A file of mode 0600, the same for every process; one that others can read is refused."""
+    settings = load(tmp_path)
+    secret = secret_of(settings)
+    assert 32 == len(secret)
+    assert secret == secret_of(settings)
+    path = settings.data / "pepper"
+    assert ["pepper"] == [file.name for file in settings.data.iterdir()]
+    path.chmod(0o644)
+    with pytest.raises(InvalidSetting, match="can be read by others"):
+        secret_of(settings)
+    assert secret_of(load(tmp_path, FACTORY_MCP_PEPPER="given")) == b"given"
+
+
+def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """With what to do about it."""
+    (tmp_path / "file").write_text("")
+    settings = load(tmp_path, FACTORY_MCP_DATA=str(tmp_path / "file" / "data"))
+    with pytest.raises(StoreUnavailable, match="cannot be used") as error:
+        secret_of(settings)
+    assert "FACTORY_MCP_DATA" in error.value.remedy
+    assert isinstance(error.value, FactoryError)

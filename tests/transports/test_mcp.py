@@ -1,0 +1,377 @@
+"""MCP: tools, resources and cancels, through a client of the one server, in both eras."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import mcp_types as t
+import pytest
+from mcp import Client, MCPError
+
+from factory_mcp.domain.model import LOCAL, Outcome, Status
+from tests.house import House, client, house
+
+MODES = ("auto", "legacy")
+LONG = Outcome(text="\n".join(f'line {n} "quoted"' for n in range(3000)))
+LEARNT = Outcome(text='Use Postgres.\n```context\n{"db": "postgres", "big": "x"}\n```\n')
+
+
+def text_of(result: t.CallToolResult) -> str:
+    assert 1 == len(result.content)
+    block = result.content[0]
+    assert isinstance(block, t.TextContent)
+    return block.text
+
+
+def said(result: t.CallToolResult) -> dict[str, Any]:
+    """The structured half of a result."""
+    structured: Any = result.structured_content
+    return structured or {}
+
+
+async def until(true: Callable[[], object]) -> None:
+    with anyio.fail_after(10):
+        while not true():
+            await anyio.lowlevel.checkpoint()
+
+
+@pytest.mark.requirement("CALLS-14")
+@pytest.mark.parametrize("mode", MODES)
+async def test_ten_tools_are_listed_with_their_rights(tmp_path: Path, mode: str) -> None:
+    """Read-only is what only reads."""
+    async with house(tmp_path) as home, client(home, mode=mode) as c:
+        tools = {tool.name: tool for tool in (await c.list_tools()).tools}
+    assert 10 == len(tools)
+    reads = {n for n, tool in tools.items() if tool.annotations and tool.annotations.read_only_hint}
+    expected = {"architect_droid", "knowledge_droid", "droid_wait", "context_search"}
+    assert expected | {"context_read"} == reads
+    schemas = {json.dumps(tool.output_schema) for tool in tools.values()}
+    assert 1 == len(schemas)
+    assert all(len((tool.description or "").encode()) <= 1800 for tool in tools.values())
+
+
+@pytest.mark.requirement("CALLS-15")
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_result_says_the_same_as_text_and_as_structure(tmp_path: Path, mode: str) -> None:
+    """Some clients show the model only the one, some only the other."""
+    async with house(tmp_path, LEARNT) as home, client(home, mode=mode) as c:
+        result = await c.call_tool("architect_droid", {"task": "choose"})
+    structured = said(result)
+    assert text_of(result) == structured["text"]
+    assert "text" == next(iter(structured))
+    assert text_of(result).startswith(f"DONE architect {structured['run_id']}: finished in")
+    assert text_of(result).endswith("\n")
+    assert not result.is_error
+    assert "partial" not in structured
+
+
+@pytest.mark.requirement("CALLS-15")
+@pytest.mark.parametrize(("name", "limit"), [("roo", 8000), ("Cline", 3900)])
+async def test_a_long_answer_is_cut_and_the_whole_is_behind_its_uri(
+    tmp_path: Path, name: str, limit: int
+) -> None:
+    """JSON escapes count; the whole is a resource, and a tool reads it in pages."""
+    info = t.Implementation(name=name, version="1")
+    async with house(tmp_path, LONG) as home, client(home, client_info=info) as c:
+        result = await c.call_tool("architect_droid", {"task": "list"})
+        structured = said(result)
+        assert len(json.dumps(structured)) <= limit
+        assert len(json.dumps(structured)) > limit - 200
+        uri = structured["output_uri"]
+        assert f"the whole is at {uri}" in text_of(result)
+        read = await c.read_resource(uri)
+        whole = read.contents[0]
+        assert isinstance(whole, t.TextResourceContents)
+        assert LONG.text == whole.text
+        pages, offset = "", 0
+        while offset is not None:
+            page = await c.call_tool("context_read", {"uri": uri, "offset": offset})
+            data = said(page)["data"]
+            pages += text_of(page).split("\n", 1)[1][:-1]
+            offset = data.get("next_offset")
+        assert LONG.text == pages
+
+
+@pytest.mark.requirement("CALLS-1")
+@pytest.mark.parametrize(
+    ("tool", "arguments", "message"),
+    [
+        ("code_droid", {"tsk": "x"}, "`tsk` is not a known field; did you mean `task`?"),
+        ("code_droid", {"task": 7}, "`task` must be of type string, not integer."),
+        ("code_droid", {"task": "a\x00b"}, "`task` holds a NUL character"),
+        ("code_droid", {"task": "x" * 300_000}, "at most 200000 characters, not 300000"),
+        ("code_droid", {"task": "x", "workspace": "/etc"}, "/etc is outside the allowed roots"),
+        ("code_droid", {"task": "x", "context_id": "ctx_1"}, "there is no context 'ctx_1'"),
+        ("droid_wait", {"run_id": "run_1"}, "There is no run 'run_1'"),
+        ("droid_cancel", {"run_id": "run_1"}, "There is no run 'run_1'"),
+        ("context_write", {}, "there is nothing to write"),
+        ("context_write", {"summary": "x", "run_id": "run_1"}, "there is no run 'run_1'"),
+        ("context_write", {"merge": "ctx_1"}, "`merge` needs a `context_id`"),
+        ("context_read", {}, "Give `id` or `uri`."),
+        ("context_read", {"id": "ctx_1"}, "There is no context 'ctx_1'"),
+        ("context_read", {"uri": "context://ctx_1/all"}, "`uri` must be context://ID"),
+        ("context_read", {"uri": "file:///etc/passwd"}, "There is no resource"),
+    ],
+)
+async def test_bad_input_is_one_clear_error_and_starts_nothing(
+    tmp_path: Path, tool: str, arguments: dict[str, Any], message: str
+) -> None:
+    """A result the model can read, marked as an error, with a remedy."""
+    async with house(tmp_path) as home, client(home) as c:
+        result = await c.call_tool(tool, arguments)
+        assert result.is_error
+        assert message in text_of(result)
+        assert "Nothing was started." in text_of(result)
+        assert "run_id" not in said(result)
+        assert [] == await home.runs()
+
+
+async def test_an_unknown_tool_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    """A protocol error, as the protocol has it."""
+    async with house(tmp_path) as home, client(home) as c:
+        with pytest.raises(MCPError, match="did you mean architect_droid"):
+            await c.call_tool("arcitect_droid", {"task": "x"})
+        with pytest.raises(MCPError, match="the tools are architect_droid, code_droid"):
+            await c.call_tool("xyz", {"task": "x"})
+
+
+async def test_a_fault_of_ours_is_an_answer_too(tmp_path: Path) -> None:
+    """And the log has it."""
+    async with house(tmp_path) as home, client(home) as c:
+        home.app.contexts._found = None  # type: ignore[assignment]  # noqa: SLF001 — a bug of ours
+        result = await c.call_tool("context_search", {"query": "x"})
+        assert result.is_error
+        assert "An internal error" in text_of(result)
+
+
+# ----------------------------------------------------------------------------- progress, cancel
+
+
+@pytest.mark.requirement("CALLS-16")
+@pytest.mark.parametrize("mode", MODES)
+async def test_progress_comes_with_a_token_and_rises(tmp_path: Path, mode: str) -> None:
+    """State and seconds; never after the result."""
+    gate, heard = anyio.Event(), list[tuple[float, str | None]]()
+
+    async def progress(value: float, _: float | None, message: str | None) -> None:
+        heard.append((value, message))
+
+    async with house(tmp_path, gate=gate) as home, client(home, mode=mode) as c:
+        async with anyio.create_task_group() as tasks:
+
+            async def call() -> None:
+                await c.call_tool("architect_droid", {"task": "x"}, progress_callback=progress)
+
+            tasks.start_soon(call)
+            await until(lambda: home.backend.works and heard)
+            home.clock.advance(1)
+            await anyio.wait_all_tasks_blocked()
+            home.clock.advance(9)
+            await until(lambda: heard[-1][0] >= 10)
+            gate.set()
+    values = [value for value, _ in heard]
+    assert sorted(set(values)) == values
+    assert (10.0, "thinking, 10 s") == heard[-1]
+
+
+async def send_cancel(of: House, reason: str | None, expected: Status) -> Status:
+    """Cancel a waiting call's request with that reason; how its run stands afterwards."""
+    async with client(of, mode="legacy") as c, anyio.create_task_group() as tasks:
+        tasks.start_soon(c.call_tool, "code_droid", {"task": "x"})
+        run = await of.until("waiting")
+        await until(lambda: of.backend.works)
+        for request_id in range(1, 9):  # the request's own id is among them
+            params = t.CancelledNotificationParams(request_id=request_id, reason=reason)
+            await c.session.send_notification(t.CancelledNotification(params=params))
+        if expected is Status.CANCELLED:
+            await of.until("cancelled")
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()  # a cancelled request is never answered
+    return (await of.app.calls.run(LOCAL, run.id)).status
+
+
+@pytest.mark.requirement("CALLS-17")
+@pytest.mark.parametrize(
+    ("reason", "status"),
+    [
+        (None, Status.CANCELLED),
+        ("user pressed stop", Status.CANCELLED),
+        ("MCP error -32001: Request timed out", Status.RUNNING),
+        ("request TIMEOUT", Status.RUNNING),
+        ("timed out after 5s", Status.RUNNING),
+    ],
+)
+async def test_a_time_limit_ends_the_wait_and_any_other_cancel_the_run(
+    tmp_path: Path, reason: str | None, status: Status
+) -> None:
+    """Clients send a cancel by themselves when their own timer fires."""
+    gate = anyio.Event()
+    async with house(tmp_path, gate=gate) as home:
+        assert status == await send_cancel(home, reason, status)
+        gate.set()
+
+
+@pytest.mark.requirement("CALLS-17")
+async def test_a_cancel_for_an_answered_request_is_ignored(tmp_path: Path) -> None:
+    """Some clients send one after every result; the run behind `running` goes on."""
+    gate = anyio.Event()
+    async with house(tmp_path, gate=gate) as home, client(home, mode="legacy") as c:
+        answer = await c.call_tool("code_droid", {"task": "x", "wait_s": 0})
+        assert "running" == said(answer)["status"]
+        for request_id in range(1, 9):
+            params = t.CancelledNotificationParams(request_id=request_id, reason="AbortError")
+            await c.session.send_notification(t.CancelledNotification(params=params))
+        run_id = said(answer)["run_id"]
+        gate.set()
+        ended = await c.call_tool("droid_wait", {"run_id": run_id})
+        assert "done" == said(ended)["status"]
+
+
+async def test_a_repeated_call_of_claude_code_is_one_run(tmp_path: Path) -> None:
+    """Its own id of the call is the key."""
+    meta: Any = {"claudecode/toolUseId": "toolu_1"}
+    async with house(tmp_path) as home, client(home) as c:
+        first = await c.call_tool("architect_droid", {"task": "x"}, meta=meta)
+        again = await c.call_tool("architect_droid", {"task": "x"}, meta=meta)
+        ids = [said(r)["run_id"] for r in (first, again)]
+        assert ids[0] == ids[1]
+        assert 1 == len(home.backend.works)
+
+
+# ---------------------------------------------------------------------------------- resources
+
+
+async def read(c: Client, uri: str) -> str:
+    contents = (await c.read_resource(uri)).contents[0]
+    assert isinstance(contents, t.TextResourceContents)
+    return contents.text
+
+
+@pytest.mark.requirement("CALLS-18")
+@pytest.mark.parametrize("mode", MODES)
+async def test_what_was_learnt_is_a_resource_and_a_tool(tmp_path: Path, mode: str) -> None:
+    """Half of the clients have no resources: the tool shows the same."""
+    async with house(tmp_path, LEARNT) as home, client(home, mode=mode) as c:
+        made = await c.call_tool("architect_droid", {"task": "x"})
+        node = said(made)["context_id"]
+        run = said(made)["run_id"]
+        uris = [str(resource.uri) for resource in (await c.list_resources()).resources]
+        listed = {"context://index", f"context://{node}", f"run://{run}", "droid://architect"}
+        assert listed <= set(uris)
+        assert 6 == len((await c.list_resource_templates()).resource_templates)
+        assert {"db": "postgres", "big": "x"} == json.loads(
+            await read(c, f"context://{node}/merged")
+        )
+        for view in ("node", "chain", "merged"):
+            uri = f"context://{node}" + ("" if view == "node" else f"/{view}")
+            by_tool = await c.call_tool("context_read", {"id": node, "view": view})
+            data = said(by_tool)["data"]
+            assert json.loads(await read(c, uri)) == data["value"]
+            by_uri = await c.call_tool("context_read", {"uri": uri})
+            assert data == said(by_uri)["data"]
+        assert run == json.loads(await read(c, f"run://{run}"))["run_id"]
+        assert LEARNT.text == await read(c, f"run://{run}/output")
+        assert "# architect" in await read(c, "droid://architect")
+        assert node in await read(c, "context://index")
+        index = await c.call_tool("context_read", {"uri": "context://index"})
+        assert node in text_of(index)
+
+
+async def test_an_open_run_is_a_resource_too(tmp_path: Path) -> None:
+    """It says how it stands."""
+    gate = anyio.Event()
+    async with house(tmp_path, gate=gate) as home, client(home) as c:
+        answer = await c.call_tool("code_droid", {"task": "x", "wait_s": 0})
+        run_id = said(answer)["run_id"]
+        assert "running" == json.loads(await read(c, f"run://{run_id}"))["status"]
+        gate.set()
+
+
+@pytest.mark.parametrize(
+    "uri", ["context://none", "run://none", "droid://none", "context://a/b/c", "x://y", "nothing"]
+)
+async def test_an_unknown_resource_is_an_error_that_names_it(tmp_path: Path, uri: str) -> None:
+    """With what to do instead."""
+    async with house(tmp_path) as home, client(home) as c:
+        with pytest.raises(MCPError, match="There is no"):
+            await c.read_resource(uri)
+
+
+# ------------------------------------------------------------------------------ shared context
+
+
+@pytest.mark.requirement("CALLS-19")
+async def test_an_agent_writes_down_what_it_did_after_a_handoff(tmp_path: Path) -> None:
+    """On the run's own chain, in the droid's name; searchable at once."""
+    async with house(tmp_path, LEARNT) as home, client(home) as c:
+        made = await c.call_tool("architect_droid", {"task": "x"})
+        run = said(made)["run_id"]
+        wrote = await c.call_tool(
+            "context_write",
+            {"run_id": run, "summary": "I built the payment gateway", "data": {"db": None}},
+        )
+        data = said(wrote)["data"]
+        assert 2 == data["revision"]
+        found = await c.call_tool("context_search", {"query": "payment gateway"})
+        hits = said(found)["data"]["hits"]
+        assert [(data["id"], "architect")] == [(hit["id"], hit["droid"]) for hit in hits]
+        merged = await c.call_tool("context_read", {"id": data["id"], "view": "merged"})
+        assert {"big": "x"} == said(merged)["data"]["value"]
+        as_was = await c.call_tool(
+            "context_read", {"id": data["id"], "view": "merged", "revision": 1}
+        )
+        assert "postgres" == said(as_was)["data"]["value"]["db"]
+        nothing = await c.call_tool("context_search", {"query": "zebra", "scope": "all"})
+        assert "0 notes found" in text_of(nothing)
+
+
+async def test_a_writer_that_expects_an_old_revision_is_refused(tmp_path: Path) -> None:
+    """Read again, write again."""
+    async with house(tmp_path) as home, client(home) as c:
+        one = await c.call_tool("context_write", {"data": {"a": 1}})
+        node = said(one)["data"]["id"]
+        await c.call_tool("context_write", {"data": {"a": 2}, "context_id": node})
+        late = {"data": {"a": 3}, "context_id": node, "expected_revision": 1}
+        refused = await c.call_tool("context_write", late)
+        assert "The chain is at revision 2, not at 1." in text_of(refused)
+        assert "revision_conflict" == said(refused)["code"]
+
+
+@pytest.mark.requirement("CALLS-20")
+async def test_a_merge_names_its_conflicts_until_they_are_settled(tmp_path: Path) -> None:
+    """Values that only one side has come over; where both differ the caller decides."""
+    async with house(tmp_path) as home, client(home) as c:
+
+        async def write(**arguments: Any) -> str:
+            wrote = await c.call_tool("context_write", arguments)
+            assert not wrote.is_error, text_of(wrote)
+            return str(said(wrote)["data"]["id"])
+
+        ours = await write(data={"a": 1, "db": "x"}, droid="architect")
+        theirs = await write(data={"b": 2, "db": "y"}, droid="code", context_id="new")
+        merge = {"context_id": ours, "merge": theirs}
+        refused = await c.call_tool("context_write", merge)
+        assert "`db` was also changed by code: theirs is 'y', ours 'x'" in text_of(refused)
+        merged = await write(**merge, data={"db": "z"}, summary="settled")
+        value = await c.call_tool("context_read", {"id": merged, "view": "merged"})
+        data = said(value)["data"]
+        assert {"a": 1, "b": 2, "db": "z"} == data["value"]
+        none = await c.call_tool("context_write", {"context_id": ours, "merge": "new"})
+        assert "`merge` must name a chain." in text_of(none)
+
+
+async def test_a_long_value_is_read_in_pages(tmp_path: Path) -> None:
+    """Each page says where the next one starts."""
+    value = {"text": "äöü " * 4000}
+    async with house(tmp_path) as home, client(home) as c:
+        wrote = await c.call_tool("context_write", {"data": value})
+        node = said(wrote)["data"]["id"]
+        whole, offset = "", 0
+        while offset is not None:
+            arguments = {"id": node, "view": "merged", "offset": offset}
+            page = await c.call_tool("context_read", arguments)
+            whole += text_of(page).split("\n", 1)[1][:-1]
+            offset = said(page)["data"].get("next_offset")
+        assert value == json.loads(whole)
