@@ -91,9 +91,7 @@ async def test_a_done_run_is_attached_to_as_long_as_the_claim_says(stores: Store
     """The same unsafe call a minute later gets the answer there is."""
     first = await closed(stores, await opened(stores, fingerprint="same"), at=NOW + 100)
     soon = make.run(fingerprint="same", created_at=NOW + 699)
-    assert (
-        first.id == (await stores.book.open(soon, Claim(keys=("k",), attach_done_s=600))).run.id
-    )
+    assert first.id == (await stores.book.open(soon, Claim(keys=("k",), attach_done_s=600))).run.id
     late = make.run(fingerprint="same", created_at=NOW + 700)
     assert not (await stores.book.open(late, Claim(attach_done_s=600))).attached
 
@@ -313,7 +311,7 @@ async def test_closing_writes_run_node_history_and_audit(stores: Stores) -> None
         },
     )
     assert expected == answer == await stores.reader.get("acme", run.id)
-    assert node.id == [step.id for step in await stores.contexts.path("acme", node.id)][0]
+    assert node.id == (await stores.contexts.path("acme", node.id))[0].id
     (row,) = await stores.history("acme")
     assert (run.id, NOW + 9, "code_droid", "handoff") == (
         row["run_id"],

@@ -40,7 +40,7 @@ A, B = Candidate(name="a"), Candidate(name="b")
 BLIND = Candidate(name="blind", sees_workspace=False)
 
 
-def failure(  # noqa: PLR0913 — what a decision looks at
+def failure(
     backend: str = "a",
     *,
     retry: bool = True,
@@ -201,8 +201,10 @@ def test_a_backend_that_is_not_configured_or_whose_circuit_is_open_is_passed_ove
     absent = Candidate(name="absent", configured=False, sees_workspace=False)
     situation = replace(START, order=(absent, A, B), refused=frozenset("a"))
     first = after(situation=situation)
+    assert isinstance(first, Skip)
     assert Skip(backend="absent", code="not_configured") == first
     second = after(first, situation=situation)
+    assert isinstance(second, Skip)
     assert Skip(backend="a", code="circuit_open") == second
     assert Try(backend="b") == after(first, second, situation=situation)
 
@@ -322,15 +324,19 @@ def test_the_code_is_that_of_the_last_real_cause(past: Past, expected: str) -> N
             StopReason.UNSAFE,
             (failure(message=" killed\nby 9. "),),
             None,
-            "a failed with backend_unavailable: killed by 9; it may have changed something, "
-            "so it is not started again",
+            (
+                "a failed with backend_unavailable: killed by 9; it may have changed something, "
+                "so it is not started again"
+            ),
         ),
         (
             StopReason.ATTEMPTS,
             (ABSENT, failure(), failure()),
             None,
-            "a failed with backend_unavailable: connection refused; no further attempt is made; "
-            "tried: x not_configured, a backend_unavailable, a backend_unavailable",
+            (
+                "a failed with backend_unavailable: connection refused; no further attempt is "
+                "made; tried: x not_configured, a backend_unavailable, a backend_unavailable"
+            ),
         ),
     ],
 )

@@ -75,7 +75,7 @@ class Reliability(RuleBasedStateMachine):
         self.began: list[int] = []
         self.retried: list[int] = []
 
-    def open(self) -> list[Call]:
+    def going(self) -> list[Call]:
         return [call for call in self.calls if not call.over]
 
     # ------------------------------------------------------------------------- events
@@ -95,7 +95,7 @@ class Reliability(RuleBasedStateMachine):
             self.breakers[name] = breaker.failed(self.breakers[name], permit, self.now, chance=0.5)
         self.now += later
 
-    @precondition(lambda self: len(self.open()) < AT_ONCE)
+    @precondition(lambda self: len(self.going()) < AT_ONCE)
     @rule(
         effects=st.sampled_from(Effects),
         order=st.permutations(CANDIDATES),
@@ -106,11 +106,11 @@ class Reliability(RuleBasedStateMachine):
         situation = Situation(order=tuple(order), effects=effects, remaining_s=seconds)
         self.calls.append(Call(situation=situation, seconds=seconds, deadline=self.now + seconds))
 
-    @precondition(open)
+    @precondition(lambda self: bool(self.going()))
     @rule(which=WHICH, endings=st.lists(ENDINGS, min_size=5, max_size=30))
     def go_on(self, which: int, endings: list[Failure | str]) -> None:
         """A call does what comes next and its attempts end; when it is over it is made again."""
-        call = self.open()[which % len(self.open())]
+        call = self.going()[which % len(self.going())]
         for ended in endings:
             if call.over:
                 call = self.again(call)
@@ -119,11 +119,11 @@ class Reliability(RuleBasedStateMachine):
             while call.out is None and not call.over:
                 self.step(call)
 
-    @precondition(open)
+    @precondition(lambda self: bool(self.going()))
     @rule(which=WHICH)
     def step_once(self, which: int) -> None:
         """A call does one thing, so that others come between its wait and its attempt."""
-        call = self.open()[which % len(self.open())]
+        call = self.going()[which % len(self.going())]
         if call.out is None:
             self.step(call)
 
@@ -250,7 +250,7 @@ class Reliability(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Once all is quiet, every backend lets an attempt through again."""
-        for call in self.open():
+        for call in self.going():
             if call.out is not None:
                 self.end(call, "cancelled")
         assert all(breaker.admits(known, self.now + 331) for known in self.breakers.values())

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -99,7 +99,5 @@ def check() -> None:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
-        return [
-            _plain(item) for item in value
-        ]  # pyright: ignore[reportUnknownVariableType] — any setting
+        return [_plain(item) for item in cast("tuple[Any, ...]", value)]
     return value if isinstance(value, int | str | type(None)) else str(value)
