@@ -6,7 +6,7 @@ export PYTHONUNBUFFERED := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lock clean setup setup-dev
+.PHONY: help run test check bench lock clean setup setup-dev
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ check: setup-dev ## Format, lint, types, import rules, droid specs
 	$(BIN)/python -m pyright
 	$(BIN)/lint-imports
 	$(BIN)/factory-mcp droids check
+
+bench: setup-dev ## Measure the server's own share, beside the bare SDK
+	@$(BIN)/python bench/spawn.py
 
 lock: setup-dev ## Bring the lock files up to pyproject.toml
 	@scripts/lock.sh

@@ -32,6 +32,11 @@ export FACTORY_MCP_TS FACTORY_MCP_NODE
 if [[ ${FACTORY_MCP_TEST_DROID:-1} == 0 ]]; then
   echo "setup: FACTORY_MCP_TEST_DROID=0: NOTHING is tested against the real droid" >&2
 else
+  command -v ps >/dev/null || {
+    echo "setup: there is no ps, and without it the droid kills every command that it runs." >&2
+    echo "setup: Debian, Ubuntu: apt-get install procps; or: FACTORY_MCP_TEST_DROID=0 make test" >&2
+    exit 1
+  }
   FACTORY_MCP_DROID_BIN=$(PATH=$path bash scripts/fetch_droid.sh)
   export FACTORY_MCP_DROID_BIN
 fi

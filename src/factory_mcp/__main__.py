@@ -5,9 +5,10 @@ import sys
 from factory_mcp import __version__
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run `factory-mcp`; `stdio` and `--version` take short cuts, the rest is the command line."""
-    match sys.argv[1:]:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    match arguments:
         case ["stdio"]:
             return _stdio()
         case ["--version"]:
@@ -16,7 +17,7 @@ def main() -> int:
         case _:
             from factory_mcp.cli.main import app  # noqa: PLC0415 — not needed above
 
-            app()
+            app(arguments)
             return 0
 
 
@@ -24,6 +25,8 @@ def _stdio() -> int:
     from factory_mcp.transports.hello import open_wire, take_wire  # noqa: PLC0415 — see above
 
     opening = open_wire(*take_wire())
+    if not opening.buffered:  # the client left without a word
+        return 0
 
     from factory_mcp.app import run_stdio  # noqa: PLC0415 — the client has its answer already
 

@@ -6,6 +6,7 @@ Run as `stub_droid.py SCENARIO exec …`, where SCENARIO is a file of JSON:
     stderr      written at the start
     exit        ends at once with this status
     settings    changes the settings that a session reports; null removes one
+    models      the ids of the models it lists
     cwd         the folder that a loaded session reports
     error       the answer to the session's opening is this error
     silent      methods that are never answered
@@ -25,7 +26,7 @@ def say(message: dict[str, Any]) -> None:
     """Write one message of the protocol."""
     envelope = {"jsonrpc": "2.0", "factoryApiVersion": "1.0.0", "factoryProtocolVersion": "1.220.0"}
     line = json.dumps(envelope | message, ensure_ascii=False)
-    sys.stdout.buffer.write(line.encode(errors="surrogatepass") + b"\n")
+    sys.stdout.buffer.write(line.encode(errors="backslashreplace") + b"\n")
     sys.stdout.flush()
 
 
@@ -51,7 +52,20 @@ def opened(scenario: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
         "sessionId": params.get("sessionId", "session-1"),
         "session": {"messages": []},
         "settings": {name: value for name, value in settings.items() if value is not None},
+        "availableModels": [model(name) for name in scenario.get("models", [])],
         "cwd": scenario.get("cwd", str(Path.cwd())),
+    }
+
+
+def model(name: str) -> dict[str, Any]:
+    """A model as the program lists it."""
+    return {
+        "id": name,
+        "displayName": name,
+        "shortDisplayName": name,
+        "modelProvider": "openai",
+        "supportedReasoningEfforts": ["none"],
+        "defaultReasoningEffort": "none",
     }
 
 

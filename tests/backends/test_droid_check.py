@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from factory_mcp.backends.droid_check import INSTALL
+from factory_mcp.backends.droid_check import INSTALL, version
 from tests.backends.scenario import Stub
 from tests.fakes import FakeClock
 
@@ -48,6 +48,12 @@ async def test_a_program_that_does_not_start_has_no_version(
     program, *_ = await stub.cli.check()
 
     assert not program.ok
+
+
+@pytest.mark.requirement("DROID-14")
+async def test_a_program_that_says_nothing_has_no_version_either(tmp_path: Path) -> None:
+    """`doctor` does not wait for ever."""
+    assert None is await version(["/bin/sleep", "60"], tmp_path, within_s=0.05)
 
 
 @pytest.mark.requirement("DROID-14")

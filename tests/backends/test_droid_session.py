@@ -5,14 +5,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from factory_mcp.backends.droid_check import INSTALL
 from factory_mcp.backends.droid_cli import DroidCli
+from factory_mcp.backends.droid_launch import Launch
 from factory_mcp.backends.processes import RUN_VARIABLE, members
 from factory_mcp.domain.errors import (
     BackendCrashed,
@@ -52,6 +55,17 @@ async def test_the_answer_comes_back_with_its_session(play: Play) -> None:
     outcome = await play().run()
 
     assert ("hello", "session-1", ()) == (outcome.text, outcome.session_id, outcome.warnings)
+
+
+@pytest.mark.requirement("DROID-12")
+async def test_without_a_workspace_the_folder_is_a_scratch_one(play: Play) -> None:
+    """Removed with everything else of the run."""
+    stub = play()
+
+    outcome = await stub.run(workspace=None)
+
+    assert "hello" == outcome.text
+    assert [] == os.listdir(stub.folder / "run")  # noqa: PTH208 — async
 
 
 # ------------------------------------------------------------------- programs that fail us
@@ -137,6 +151,7 @@ async def test_a_known_reasoning_effort_is_passed_on(play: Play) -> None:
     assert "hello" == (await play(settings={"systemPrompt": None}).run(spec)).text
 
 
+PRESET = {"type": "preset", "preset": "droid", "append": "You write code."}
 OURS = {"tags": [{"name": "sdk"}, {"name": "factory-mcp", "metadata": {"droid": "code"}}]}
 
 
@@ -149,12 +164,28 @@ async def test_a_session_of_ours_is_resumed(play: Play) -> None:
 
 
 @pytest.mark.requirement("DROID-10")
-@pytest.mark.parametrize("tags", [None, [{"name": "factory-mcp"}]])
-async def test_a_session_of_somebody_else_is_not(play: Play, tags: Any) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"tags": [{"name": "factory-mcp"}], "systemPrompt": PRESET},
+        {"systemPrompt": PRESET | {"append": "You paint."}},
+        {"systemPrompt": "You write code."},
+    ],
+)
+async def test_a_session_of_somebody_else_is_not(play: Play, settings: dict[str, Any]) -> None:
     """It has another prompt."""
-    error = await play(settings={"tags": tags}).error(session_id="s-7")
+    error = await play(settings=settings).error(session_id="s-7")
 
     assert "that session is not one of code" == error.message
+
+
+@pytest.mark.requirement("DROID-10")
+async def test_a_session_whose_tags_are_forgotten_is_known_by_its_prompt(play: Play) -> None:
+    """0.215.0 does not give tags back."""
+    outcome = await play(settings={"systemPrompt": PRESET}).run(session_id="s-7")
+
+    assert "hello" == outcome.text
 
 
 @pytest.mark.requirement("DROID-6")
@@ -169,6 +200,18 @@ async def test_another_model_than_the_one_asked_for_is_never_used(play: Play) ->
     words = "code asks for the model asked, the droid would use other"
     assert (BackendWrongModel, words) == (type(new), new.message)
     assert (BackendWrongModel, words) == (type(resumed), resumed.message)
+
+
+@pytest.mark.requirement("DROID-6")
+async def test_a_model_that_is_not_listed_is_unknown(play: Play) -> None:
+    """0.215.0 repeats the unknown name and would run its default all the same."""
+    spec = DroidSpec(name="code", description="", prompt="x", model="gpt")
+
+    unknown = await play(models=["other", "custom:mine-0"]).error(spec)
+    listed = await play(models=["other", "gpt"]).run(spec)
+
+    assert (BackendWrongModel, "the droid knows no model gpt") == (type(unknown), unknown.message)
+    assert "hello" == listed.text
 
 
 @pytest.mark.requirement("DROID-10")
@@ -232,7 +275,8 @@ async def test_a_program_that_never_opens_a_session_is_timed_out(
 
 async def _let_time_pass(clock: FakeClock, pid_file: Path) -> None:
     """Once the program is there."""
-    while not await anyio.Path(pid_file).exists():  # noqa: ASYNC110 — another program's doing
+    exists = partial(anyio.to_thread.run_sync, pid_file.exists)
+    while not await exists():  # noqa: ASYNC110 — another program's doing
         await anyio.sleep(0.01)
     clock.advance(30)
 
@@ -340,3 +384,14 @@ def test_the_key_is_not_in_its_repr(clock: FakeClock, tmp_path: Path) -> None:
     assert ("droid_cli", True) == (cli.name, cli.sees_workspace)
     assert "mine" not in repr(cli)
     assert "other" not in repr(cli)
+
+
+@pytest.mark.requirement("DROID-5")
+def test_what_is_hidden_are_keys_and_not_every_value(tmp_path: Path) -> None:
+    """A variable that is `1` must not spoil each message with a 1 in it."""
+    secrets = {"ON": "1", "KEY": "hunter2-long", "LONGER": "hunter2-longer"}
+    launch = Launch(command=[], folder=tmp_path, pid_file=tmp_path, secrets=secrets)
+
+    shown = launch.hide("1: hunter2-longer hunter2-long, Bearer abc, fk-12345678")
+
+    assert "1: [REDACTED] [REDACTED], [REDACTED] [REDACTED]" == shown

@@ -255,7 +255,8 @@ NOTHING, CHANGED = progress(SideEffects.NONE), progress(SideEffects.CONFIRMED, "
         (BackendCrashed("", evidence=NOTHING), CHANGED, False, SideEffects.CONFIRMED),
         (BackendCrashed("", evidence=NOTHING), None, False, SideEffects.NONE),
         (BackendCrashed(""), CHANGED, False, SideEffects.CONFIRMED),
-        (BackendCrashed(""), NOTHING, False, SideEffects.NONE),
+        (BackendCrashed(""), NOTHING, False, SideEffects.POSSIBLE),
+        (BackendCrashed(""), NOTHING, True, SideEffects.NONE),
         (BackendCrashed(""), None, False, SideEffects.POSSIBLE),
         (BackendCrashed(""), None, True, SideEffects.NONE),
         (BackendMissing(""), None, False, SideEffects.NONE),
@@ -265,7 +266,7 @@ NOTHING, CHANGED = progress(SideEffects.NONE), progress(SideEffects.CONFIRMED, "
 def test_a_failed_attempt_is_harmless_only_if_that_is_known(
     error: BackendError, reported: Progress | None, expected: SideEffects, *, read_only: bool
 ) -> None:
-    """The worse of evidence and report; without either a droid may have done what it can do."""
+    """The worse of evidence and report; a report alone does not prove that it was the last act."""
     assert expected == evidence_of(error, reported, read_only=read_only).side_effects
 
 

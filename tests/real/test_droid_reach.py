@@ -13,6 +13,7 @@ import anyio
 import pytest
 from anyio.abc import Process
 
+from factory_mcp.backends.droid_check import TESTED
 from factory_mcp.backends.droid_cli import DroidCli
 from factory_mcp.domain.model import SideEffects
 from tests.real.droid_program import (
@@ -174,8 +175,10 @@ async def test_a_settings_file_of_its_own_brings_the_model(
         checks = await cli.check()
 
     assert "hello" == outcome.text
+    version = checks[0].detail.rpartition(" ")[2]
+    assert version in TESTED
     assert [
-        ("droid program", True, f"{droid.program}, version 0.225.2"),
+        ("droid program", True, f"{droid.program}, version {version}"),
         ("droid home", True, f"{droid.home} (a private one)"),
         ("droid access", True, "1 custom model(s)"),
     ] == [(check.name, check.ok, check.detail) for check in checks]

@@ -33,7 +33,7 @@ from tests.house import House, house
 
 REMEMBER = Outcome(text='We chose Postgres.\n```context\n{"db": "postgres"}\n```\n')
 FOR_EVER = 1e9
-FAILED = BackendUnavailable("no route")
+FAILED = BackendUnavailable("no route", evidence=Progress(state="starting"))
 
 
 @dataclass

@@ -24,7 +24,6 @@ _LOGINS = (
     "auth.encrypted",
     "auth.json",
 )
-_VERSION_S = 20
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -34,10 +33,10 @@ def missing(program: Path | None) -> Check:
     return Check(name="droid program", ok=False, detail=where, fix=INSTALL)
 
 
-async def version(command: Sequence[str], folder: Path) -> str | None:
+async def version(command: Sequence[str], folder: Path, within_s: float = 20) -> str | None:
     """What the program says its version is, None if it says none."""
     try:
-        with anyio.fail_after(_VERSION_S):
+        with anyio.fail_after(within_s):
             done = await anyio.run_process(
                 command, stdin=subprocess.DEVNULL, cwd=folder, check=False
             )

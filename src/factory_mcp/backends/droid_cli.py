@@ -9,15 +9,20 @@ import tempfile
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import anyio
 import anyio.to_thread
 
 from factory_mcp.backends import droid_check, launcher
-from factory_mcp.backends.droid_session import Attempt, Launch
+from factory_mcp.backends.droid_launch import Launch
 from factory_mcp.backends.processes import RUN_VARIABLE
 from factory_mcp.domain.errors import BackendMissing
 from factory_mcp.domain.model import Outcome
 from factory_mcp.ports import Check, Clock, Report, Work
+
+if TYPE_CHECKING:
+    from factory_mcp.backends.droid_session import Attempt
 
 _PROTOCOL = ("exec", "--input-format", "stream-jsonrpc", "--output-format", "stream-jsonrpc")
 
@@ -65,9 +70,10 @@ class DroidCli:
                 f"the droid program is not there ({self.program or 'droid on PATH'})",
                 remedy=droid_check.INSTALL,
             )
+        attempt = await anyio.to_thread.run_sync(_load_attempt)
         async with self._folder(work) as folder:
             launch = self._launch(work.run_id, program, folder)
-            return await Attempt(work, launch, report, self.clock).run(self.tick_s)
+            return await attempt(work, launch, report, self.clock).run(self.tick_s)
 
     async def check(self) -> Sequence[Check]:
         """The program and its version, the HOME in use, and whether there is any model to use."""
@@ -137,3 +143,10 @@ class DroidCli:
         ours = {name: os.environ[name] for name in named if name in os.environ}
         key = {} if self.api_key is None else {"FACTORY_API_KEY": self.api_key}
         return {**ours, **self.env, **key}
+
+
+def _load_attempt() -> "type[Attempt]":
+    """Import droid-sdk, which takes a second, outside the event loop and only when it is used."""
+    from factory_mcp.backends.droid_session import Attempt  # noqa: PLC0415 — see above
+
+    return Attempt

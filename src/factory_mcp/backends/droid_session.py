@@ -2,22 +2,33 @@
 
 droid-sdk's protocol client is used rather than its sessions: only there does a resumed session
 say which folder it works in, and a reason that the SDK does not know yet is no parsing error.
-The SDK is imported when the first attempt starts.
+The SDK takes a second to import, so this module is imported with the first attempt.
 """
 
 import contextlib
 import re
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import anyio.to_thread
+from droid_sdk import DroidError
+from droid_sdk.low_level import (
+    AutonomyLevel,
+    DroidClient,
+    InitializeSessionResult,
+    LoadSessionResult,
+    ProcessTransport,
+    ReasoningEffort,
+    SessionSettings,
+    SystemPromptPreset,
+)
 
 from factory_mcp.backends import processes
 from factory_mcp.backends.droid_events import Turn, exception_kind
+from factory_mcp.backends.droid_launch import Launch
 from factory_mcp.domain.errors import (
     BackendError,
     BackendGarbage,
@@ -31,9 +42,6 @@ from factory_mcp.domain.spec import TOOLS, DroidSpec
 from factory_mcp.ports import Clock, Report, Work
 from factory_mcp.telemetry import log
 
-if TYPE_CHECKING:
-    from droid_sdk.low_level import DroidClient, ReasoningEffort, SessionSettings
-
 TAG = "factory-mcp"
 
 _LARGEST_TEXT = 4 << 20  # bytes
@@ -42,32 +50,15 @@ _INTERRUPT_S = 2
 _CLOSE_S = 1
 _TERM_S = 3
 _KILL_S = 8
+_GONE_S = 2
+_LOOK_S = 0.05
 
 _UNWRITABLE = re.compile("[\0\ud800-\udfff]")
-_KEY_LIKE = re.compile(r"\b(?:fk|sk|pk|api)[-_][\w-]{6,}|(?i:bearer)\s+\S+")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """How to start the program. `secrets` are handed over in the environment, never in argv."""
-
-    command: Sequence[str]
-    folder: Path
-    pid_file: Path
-    secrets: Mapping[str, str] = field(repr=False)
 
 
 def writable(text: str) -> str:
     """The text with NUL and lone surrogates replaced, which neither JSON nor a store can take."""
     return _UNWRITABLE.sub("\ufffd", text)
-
-
-def without_secrets(text: str, secrets: Mapping[str, str]) -> str:
-    """A message that may be shown: no key of ours, and nothing that looks like one."""
-    for value in sorted(secrets.values(), key=len, reverse=True):
-        if value:
-            text = text.replace(value, "[REDACTED]")
-    return _KEY_LIKE.sub("[REDACTED]", text)
 
 
 def allowed_tools(spec: DroidSpec) -> list[str]:
@@ -89,9 +80,19 @@ class Attempt:
         self._mcp_settled = anyio.Event()
         self._broken: Exception | None = None
         self._failure: BackendError | None = None
-        self._client: DroidClient | None = None
-        self._pid: int | None = None
         self._last = self._turn.progress
+        program, *arguments = launch.command
+        self._transport = ProcessTransport(
+            exec_path=program,
+            exec_args=arguments,
+            cwd=str(launch.folder),
+            env=dict(launch.secrets),
+            grace_period=_TERM_S,
+        )
+        self._pid: int | None = None
+        self._client = DroidClient(transport=self._transport)
+        self._client.on_notification(self._hear)
+        self._client.on_error(self._break)
 
     async def run(self, tick_s: float) -> Outcome:
         """Do the work, reporting at every change and at least every `tick_s` seconds.
@@ -116,11 +117,9 @@ class Attempt:
 
     async def _converse(self) -> BackendError | None:
         """The whole talk; None if it ended well."""
-        from droid_sdk import DroidError  # noqa: PLC0415 — heavy, see above
-
         try:
-            client = await self._open()
-            await self._ask(client)
+            await self._open()
+            await self._ask()
         except BackendError as error:
             error.evidence = self._turn.progress
             return error
@@ -128,36 +127,20 @@ class Attempt:
             return self._error(exception_kind(error), str(error))
         return self._verdict()
 
-    async def _open(self) -> "DroidClient":
-        from droid_sdk.low_level import DroidClient, ProcessTransport  # noqa: PLC0415 — heavy
-
-        program, *arguments = self._launch.command
-        transport = ProcessTransport(
-            exec_path=program,
-            exec_args=arguments,
-            cwd=str(self._launch.folder),
-            env=dict(self._launch.secrets),
-            grace_period=_TERM_S,
-        )
-        self._client = client = DroidClient(transport=transport)
-        client.on_notification(self._hear)
-        client.on_error(self._break)
-        await client.connect()
-        self._pid = transport.pid
+    async def _open(self) -> None:
+        await self._client.connect()
+        self._pid = self._transport.pid
         log.info("droid.started", run_id=self._work.run_id, pid=self._pid)
         if self._work.session_id is None:
-            await self._start(client)
+            await self._start()
         else:
-            await self._resume(client, self._work.session_id)
-        return client
+            await self._resume(self._work.session_id)
 
-    async def _start(self, client: "DroidClient") -> None:
-        from droid_sdk.low_level import AutonomyLevel  # noqa: PLC0415 — heavy
-
+    async def _start(self) -> None:
         spec = self._work.droid
         prompt = {"type": "preset", "preset": "droid", "append": writable(spec.prompt)}
         tools = allowed_tools(spec)
-        opened = await client.initialize_session(
+        opened = await self._client.initialize_session(
             machine_id="default",
             cwd=str(self._launch.folder),
             model_id=None if spec.model == "inherit" else spec.model,
@@ -169,38 +152,36 @@ class Attempt:
             auto_reject_permission_requests=True,
         )
         self._turn.session_id = opened.session_id
-        _check_model(spec, opened.settings)
+        _check_model(spec, opened)
         if set(opened.settings.restrict_tool_ids or ()) != set(tools):
             raise BackendGarbage("this droid program does not restrict a session's tools")
         if spec.prompt.strip() and opened.settings.system_prompt is None:
             raise BackendGarbage("this droid program does not take a droid's prompt")
 
-    async def _resume(self, client: "DroidClient", session_id: str) -> None:
+    async def _resume(self, session_id: str) -> None:
         """Load a session, which keeps its model, prompt and rights; the rights are ours to set."""
-        from droid_sdk.low_level import AutonomyLevel  # noqa: PLC0415 — heavy
-
         spec = self._work.droid
-        loaded = await client.load_session(
+        loaded = await self._client.load_session(
             session_id=session_id, auto_reject_permission_requests=True
         )
-        self._turn.session_id = session_id
         anew = "Leave session_id out to start a new session."
-        if not _belongs(loaded.settings, spec.name):
+        if not _belongs(loaded.settings, spec):
             raise BackendRejected(f"that session is not one of {spec.name}", remedy=anew)
         if loaded.cwd is None or Path(loaded.cwd) != self._launch.folder:
             raise BackendRejected("that session works in another folder", remedy=anew)
-        _check_model(spec, loaded.settings)
-        await client.update_session_settings(
+        _check_model(spec, loaded)
+        self._turn.session_id = session_id
+        await self._client.update_session_settings(
             autonomy_level=AutonomyLevel(self._work.autonomy.value),
             restrict_tool_ids=allowed_tools(spec),
         )
 
-    async def _ask(self, client: "DroidClient") -> None:
+    async def _ask(self) -> None:
         if self._work.droid.mcp_servers:
             with anyio.move_on_after(_MCP_PATIENCE_S):
                 await self._mcp_settled.wait()
         self._asked = True
-        await client.add_user_message(text=writable(self._work.prompt))
+        await self._client.add_user_message(text=writable(self._work.prompt))
         await self._settled.wait()
 
     def _hear(self, raw: dict[str, Any]) -> None:
@@ -252,7 +233,7 @@ class Attempt:
         return self._error(turn.failure, turn.explanation)
 
     def _error(self, kind: type[BackendError], message: str) -> BackendError:
-        shown = without_secrets(writable(message), self._launch.secrets)
+        shown = self._launch.hide(writable(message))
         remedy = None
         if self._turn.reason in ("permission_rejected", "no_approver_available"):
             remedy = (
@@ -267,7 +248,7 @@ class Attempt:
         for server in self._work.droid.mcp_servers:
             if turn.mcp_status.get(server) != "connected":
                 warnings.append(f"partial: the MCP server {server} was not connected")
-        warnings += [without_secrets(line, self._launch.secrets) for line in turn.warnings]
+        warnings += map(self._launch.hide, turn.warnings)
         return Outcome(
             text=text,
             session_id=turn.session_id,
@@ -281,30 +262,25 @@ class Attempt:
 
     async def _end(self) -> None:
         """Close the session; after anything but a completed turn, leave no process of the run."""
-        client = self._client
-        if client is None:
-            return
-
-        async def interrupt() -> None:
-            await client.interrupt_session()
-            await self._settled.wait()
-
         completed = self._turn.reason is not None
         if self._asked and not completed:
-            await self._quietly(interrupt, _INTERRUPT_S)
-        await self._quietly(client.close_session, _CLOSE_S)
+            await self._quietly(self._interrupt, _INTERRUPT_S)
+        await self._quietly(self._client.close_session, _CLOSE_S)
         if not completed:
             await self._signal(signal.SIGTERM)
-        await self._quietly(client.close, _KILL_S)
+        await self._quietly(self._client.close, _KILL_S)
         if not completed:
             await self._signal(signal.SIGKILL)
+            await self._gone()
         self._launch.pid_file.unlink(missing_ok=True)
         log.info("droid.ended", run_id=self._work.run_id, pid=self._pid, reason=self._turn.reason)
 
+    async def _interrupt(self) -> None:
+        await self._client.interrupt_session()
+        await self._settled.wait()
+
     async def _quietly(self, step: Callable[[], Awaitable[object]], within_s: float) -> None:
         """Try a step of the farewell: what it cannot do, the signals do."""
-        from droid_sdk import DroidError  # noqa: PLC0415 — heavy
-
         with (
             anyio.move_on_after(within_s),
             contextlib.suppress(DroidError, OSError, ValueError),
@@ -313,13 +289,20 @@ class Attempt:
 
     async def _signal(self, number: signal.Signals) -> None:
         if self._pid is not None:
-            pids = await anyio.to_thread.run_sync(processes.members, self._pid, self._work.run_id)
-            processes.send(number, self._pid, pids)
+            processes.send(number, self._pid, await self._members(self._pid))
+
+    async def _gone(self) -> None:
+        """Wait until the last process is gone, and the pipes that it held with it."""
+        with anyio.move_on_after(_GONE_S):
+            await anyio.sleep(_LOOK_S)
+            while self._pid and await self._members(self._pid):  # noqa: ASYNC110 — tells nobody
+                await anyio.sleep(_LOOK_S)
+
+    async def _members(self, pid: int) -> set[int]:
+        return await anyio.to_thread.run_sync(processes.members, pid, self._work.run_id)
 
 
-def _effort(spec: DroidSpec) -> "ReasoningEffort | None":
-    from droid_sdk.low_level import ReasoningEffort  # noqa: PLC0415 — heavy
-
+def _effort(spec: DroidSpec) -> ReasoningEffort | None:
     if spec.reasoning_effort is None:
         return None
     try:
@@ -332,17 +315,28 @@ def _effort(spec: DroidSpec) -> "ReasoningEffort | None":
         ) from error
 
 
-def _check_model(spec: DroidSpec, settings: "SessionSettings") -> None:
-    """The program takes an unknown model for its default one, which may cost money."""
-    if spec.model not in ("inherit", settings.model_id):
+def _check_model(spec: DroidSpec, opened: InitializeSessionResult | LoadSessionResult) -> None:
+    """The program takes an unknown model for its default one, which may cost money.
+
+    0.225.2 says so at once; 0.215.0 repeats the unknown name, so that only its list tells.
+    """
+    got = opened.settings.model_id
+    if spec.model not in ("inherit", got):
         raise BackendWrongModel(
-            f"{spec.name} asks for the model {spec.model}, the droid would use {settings.model_id}"
+            f"{spec.name} asks for the model {spec.model}, the droid would use {got}"
         )
+    listed = {model.id for model in opened.available_models or ()}
+    if listed and not spec.model.startswith(("inherit", "custom:")) and spec.model not in listed:
+        raise BackendWrongModel(f"the droid knows no model {spec.model}")
 
 
-def _belongs(settings: "SessionSettings", droid: str) -> bool:
+def _belongs(settings: SessionSettings, spec: DroidSpec) -> bool:
+    """Whether a session was started for this droid; 0.215.0 forgets tags but not the prompt."""
     tags = [tag for tag in settings.tags or () if tag.name == TAG]
-    return any((tag.metadata or {}).get("droid") == droid for tag in tags)
+    if tags:
+        return any((tag.metadata or {}).get("droid") == spec.name for tag in tags)
+    prompt = settings.system_prompt
+    return isinstance(prompt, SystemPromptPreset) and prompt.append == writable(spec.prompt)
 
 
 def _cut(text: str) -> tuple[str, list[str]]:

@@ -86,7 +86,10 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
 
 
 def _die_with(parent: int) -> None:
-    """Ask the kernel to kill us when the parent dies, and check that it has not died before."""
+    """Ask the kernel to kill us when the parent dies, and check that it has not died before.
+
+    The kernel means the thread that started us: the one of the event loop.
+    """
     with contextlib.suppress(AttributeError):  # only Linux has it
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

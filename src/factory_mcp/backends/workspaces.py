@@ -18,6 +18,7 @@ from factory_mcp.domain.model import Workspace
 
 _TOP_ENTRIES = 20
 _NAME_LENGTH = 80
+_PATH_LENGTH = 400
 
 # manifest -> how tests are guessed from it, None if they cannot be
 _MANIFESTS: dict[str, str | None] = {
@@ -59,7 +60,7 @@ class FolderWorkspaces:
         """
         try:
             return await anyio.to_thread.run_sync(self._open, path)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # not readable, or a root that is a loop of links
             raise WorkspaceOutsideRoots(f"workspace: cannot be read: {error}") from error
 
     async def key(self) -> str | None:
@@ -116,7 +117,7 @@ def _resolve(path: str) -> Path:
             wrong = "does not exist"
         except (OSError, RuntimeError, ValueError):  # too long, a loop of links, no such encoding
             wrong = "cannot be opened"
-    raise WorkspaceOutsideRoots(f"workspace: {_printable(path)!r} {wrong}")
+    raise WorkspaceOutsideRoots(f"workspace: {_printable(path, _PATH_LENGTH)!r} {wrong}")
 
 
 # ------------------------------------------------------------------------------------- git
@@ -231,6 +232,6 @@ def _has_tests(manifest: Path) -> bool:
     return True
 
 
-def _printable(name: str) -> str:
+def _printable(name: str, length: int = _NAME_LENGTH) -> str:
     """A name without control characters or lone surrogates, of a bounded length."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in name[:_NAME_LENGTH])
+    return "".join(c if c.isprintable() else "\ufffd" for c in name[:length])

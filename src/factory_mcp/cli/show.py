@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 import anyio
 import typer
@@ -41,9 +41,22 @@ def one_line_errors() -> Generator[None]:
     """An error of ours is one line and its remedy on stderr; exit 2 for a wrong setting."""
     try:
         yield
-    except FactoryError as error:
+    except (FactoryError, BaseExceptionGroup) as raised:
+        error = _innermost(raised)
+        if not isinstance(error, FactoryError):
+            raise
         print(f"error: {error.message} [{error.code}]\n  {error.remedy}", file=sys.stderr)
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The error that a task group wrapped, if it wrapped only one."""
+    while isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        if len(group.exceptions) > 1:
+            break
+        error = group.exceptions[0]
+    return error
 
 
 def run(work: Callable[[], Awaitable[T]]) -> T:

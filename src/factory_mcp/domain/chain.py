@@ -217,16 +217,14 @@ def _badness(effects: SideEffects) -> int:
 
 
 def evidence_of(error: BackendError, reported: Progress | None, *, read_only: bool) -> Progress:
-    """What a failed attempt is known to have done.
+    """What a failed attempt may have done.
 
-    The error's own evidence and the last report, the worse of both. Where there is neither it
-    may have changed something, unless the droid is read-only or never began.
+    The error's own evidence and the last report, the worse of both. Without evidence a report
+    proves nothing, as more may have happened after it: then something may have been changed,
+    unless the droid is read-only or never began.
     """
-    if error.evidence is not None:
-        return carried(reported, error.evidence)
-    if reported is not None:
-        return reported
-    return unknown(read_only=read_only or _never_began(error))
+    known = error.evidence or unknown(read_only=read_only or _never_began(error))
+    return carried(reported, known)
 
 
 def unknown(*, read_only: bool) -> Progress:

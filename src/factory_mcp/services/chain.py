@@ -33,7 +33,6 @@ from factory_mcp.domain.chain import (
     line_up,
     notes,
     remedies,
-    unknown,
 )
 from factory_mcp.domain.errors import BackendError, BackendGarbage, BackendTimeout
 from factory_mcp.domain.model import Attempt, Outcome, Progress, Status
@@ -317,9 +316,7 @@ async def _caught(backend: Backend, call: _Call, work: Work) -> Outcome | Backen
         return error
     except Exception as error:  # noqa: BLE001 — the outermost line of an attempt
         log.exception("attempt.broke", run_id=work.run_id, backend=backend.name)
-        assumed = carried(call.reported, unknown(read_only=work.droid.read_only))
-        kind = type(error).__name__
-        return BackendGarbage(f"a mistake in the backend ({kind}), see the log", evidence=assumed)
+        return BackendGarbage(f"a mistake in the backend ({type(error).__name__}), see the log")
 
 
 def _finite(seconds: float | None) -> float | None:

@@ -142,14 +142,10 @@ def encode(message: t.JSONRPCMessage) -> bytes:
 
 async def _receive(fd: int) -> bytes:
     """The next bytes; b"" at the end, which a broken pipe is too."""
-    while True:
-        try:
-            await _await_fd(anyio.wait_readable, fd)
-            return os.read(fd, _CHUNK)
-        except BlockingIOError:
-            continue
-        except OSError:
-            return b""
+    with suppress(OSError):
+        await _await_fd(anyio.wait_readable, fd)
+        return os.read(fd, _CHUNK)
+    return b""
 
 
 async def _send(fd: int, data: bytes) -> None:
