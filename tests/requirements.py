@@ -161,6 +161,10 @@ CALLS: dict[str, tuple[str, str]] = {
     "CALLS-18": ("What was learnt is a resource, and a tool shows the same", "issue §8"),
     "CALLS-19": ("An agent writes down what it did; it is found at once", "contracts §2"),
     "CALLS-20": ("A merge names its conflicts until they are settled", "contracts §2, §4"),
+    "CALLS-21": ("`factory-mcp history` lists what the droids did", "issue §11"),
+    "CALLS-22": ("`factory-mcp doctor`: each red line with its fix", "issue §11"),
+    "CALLS-23": ("serve refuses a busy port and other addresses in one line", "contracts §6, §8"),
+    "CALLS-24": ("`make run` shows a first answer and serves on", "issue §11"),
     "CALLS-5": ("The Factory key goes to one audience only", "contracts §6"),
     "CALLS-4": ("What a droid wants remembered becomes context data", "issue §8"),
 }

@@ -25,15 +25,22 @@ app.command()(look.doctor)
 app.command()(look.history)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"factory-mcp {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    *,
+    version: Annotated[  # noqa: ARG001 — its callback acts
+        bool,
+        typer.Option("--version", help="Print it.", callback=_version, is_eager=True),
+    ] = False,
 ) -> None:
     """Set up logging for every command."""
     telemetry.configure()
-    if version:
-        print(__version__)
-        raise typer.Exit
 
 
 @app.command()

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar
 
 import anyio
 import typer
@@ -49,13 +49,10 @@ def one_line_errors() -> Generator[None]:
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from error
 
 
-def _innermost(error: BaseException) -> BaseException:
-    """The error that a task group wrapped, if it wrapped only one."""
-    while isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        if len(group.exceptions) > 1:
-            break
-        error = group.exceptions[0]
+def _innermost(error: Any) -> Any:
+    """The error that task groups wrapped, if they wrapped only one."""
+    while len(getattr(error, "exceptions", ())) == 1:
+        error = error.exceptions[0]
     return error
 
 
