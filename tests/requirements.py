@@ -169,6 +169,14 @@ CALLS: dict[str, tuple[str, str]] = {
     "CALLS-4": ("What a droid wants remembered becomes context data", "issue §8"),
 }
 
+REAL: dict[str, tuple[str, str]] = {
+    "REAL-1": ("A call is answered, remembered and known to the next droid", "issue: done means"),
+    "REAL-2": ("A client's 2 s time-out loses nothing", "issue: done means"),
+    "REAL-3": ("droid_cancel leaves no process behind", "issue: done means"),
+    "REAL-4": ("stdin EOF interrupts; the same call continues the session", "contracts §3"),
+    "REAL-5": ("A model that is gone ends as a handoff", "issue: done means"),
+}
+
 REQUIREMENTS: dict[str, tuple[str, str]] = {
     **SPECS,
     **STORE,
@@ -177,4 +185,5 @@ REQUIREMENTS: dict[str, tuple[str, str]] = {
     **TRANSPORT,
     **HOUSE,
     **CALLS,
+    **REAL,
 }

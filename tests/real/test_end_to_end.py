@@ -1,0 +1,159 @@
+"""One droid call, end to end, for real: a TypeScript client, our program, the real droid."""
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from tests.real.droid_program import droid_setup, execute, processes_with, sleepers, until
+from tests.real.fake_model import FakeModel, Messages, Reply, Tool, text_of
+from tests.real.product import history, program
+from tests.real.ts_client import ts_client
+
+LEARNT = 'The parser is in lexer.py.\n```context\n{"parser": "lexer.py"}\n```\n'
+
+
+def structured(line: dict[str, Any]) -> dict[str, Any]:
+    """The structured half of a call's result."""
+    assert line["ok"], line
+    return line["result"]["structuredContent"]
+
+
+@pytest.mark.requirement("REAL-1")
+async def test_a_call_is_answered_remembered_and_known_to_the_next_droid(tmp_path: Path) -> None:
+    """Answer, progress, history, resource; the second prompt holds what the first learnt."""
+    prompts: list[str] = []
+
+    def answer(messages: Messages) -> Reply:
+        prompts.append("\n".join(text_of(message) for message in messages))
+        return LEARNT if len(prompts) == 1 else "Built."
+
+    with FakeModel(answer) as model:
+        setup = droid_setup(tmp_path / "droid", model)
+        async with ts_client("v1", program(setup, tmp_path)) as client:
+            task = {"task": "Where is the parser?"}
+            made = await client.step(
+                "call", name="architect_droid", arguments=task, withProgress=True
+            )
+            first = structured(made)
+            assert ("done", "none") == (first["status"], first["side_effects"])
+            assert "The parser is in lexer.py." in first["text"]
+            assert made["progress"]
+            rising = [report["progress"] for report in made["progress"]]
+            assert sorted(set(rising)) == rising
+            node = await client.step("read", uri=f"context://{first['context_id']}/merged")
+            assert '"parser": "lexer.py"' in node["result"]["contents"][0]["text"]
+            second = structured(
+                await client.step("call", name="code_droid", arguments={"task": "Build it"})
+            )
+            assert "Built." in second["text"]
+        assert "The parser is in lexer.py." not in prompts[0]
+        assert "The parser is in lexer.py." in prompts[1]
+        runs = await anyio.to_thread.run_sync(history, setup, tmp_path)
+        assert [second["run_id"], first["run_id"]] == [run["run_id"] for run in runs]
+
+
+@pytest.mark.requirement("REAL-2")
+async def test_a_client_that_gives_up_after_two_seconds_collects_its_run(tmp_path: Path) -> None:
+    """The run goes on, the same call attaches to it, and droid_wait has the result."""
+    go = tmp_path / "go"
+
+    def answer(messages: Messages) -> Reply:
+        waits = execute(f"while [ ! -e {go} ]; do sleep 0.1; done")
+        return "Waited." if messages[-1]["role"] == "tool" else waits
+
+    with FakeModel(answer) as model:
+        setup = droid_setup(tmp_path / "droid", model)
+        async with ts_client("v1", program(setup, tmp_path)) as client:
+            call: dict[str, Any] = {"name": "code_droid", "arguments": {"task": "Wait"}}
+            late = await client.step("call", **call, timeoutMs=2000)
+            assert not late["ok"]
+            call["arguments"] = {"task": "Wait", "wait_s": 0}
+            again = structured(await client.step("call", **call))
+            assert "running" == again["status"]
+            await anyio.Path(go).touch()
+            arguments = {"run_id": again["run_id"], "wait_s": 50}
+            ended = structured(await client.step("call", name="droid_wait", arguments=arguments))
+            assert ("done", "possible") == (ended["status"], ended["side_effects"])
+            assert "Waited." in ended["text"]
+        assert 1 == len(await anyio.to_thread.run_sync(history, setup, tmp_path))
+
+
+@pytest.mark.requirement("REAL-3")
+async def test_droid_cancel_leaves_no_process_behind(tmp_path: Path) -> None:
+    """Not the droid, not the command it ran."""
+    second = "98.7654"
+
+    def answer(_: Messages) -> Reply:
+        return execute(f"sleep {second}")
+
+    with FakeModel(answer) as model:
+        setup = droid_setup(tmp_path / "droid", model)
+        async with ts_client("v1", program(setup, tmp_path)) as client:
+            arguments: dict[str, Any] = {"task": "Sleep", "wait_s": 0}
+            call = await client.step("call", name="code_droid", arguments=arguments)
+            run_id = structured(call)["run_id"]
+            with anyio.fail_after(30):
+                await until(lambda: bool(sleepers(second)))
+            ended = structured(
+                await client.step("call", name="droid_cancel", arguments={"run_id": run_id})
+            )
+            assert ("cancelled", "possible") == (ended["status"], ended["side_effects"])
+            assert ended["session_id"]
+            assert [] == list(processes_with(second))
+            assert [] == list(processes_with(str(setup.program)))
+
+
+@pytest.mark.requirement("REAL-4")
+async def test_an_editor_that_leaves_interrupts_and_the_same_call_goes_on(tmp_path: Path) -> None:
+    """End of stdin: closed as interrupted, with its session, which the same call continues."""
+    second = "87.6543"
+    replies = iter((execute(f"sleep {second}"), "Continued."))
+
+    def answer(_: Messages) -> Reply:
+        return next(replies)
+
+    with FakeModel(answer) as model:
+        setup = droid_setup(tmp_path / "droid", model)
+        call: dict[str, Any] = {"name": "code_droid", "arguments": {"task": "x", "wait_s": 0}}
+        async with ts_client("v1", program(setup, tmp_path)) as client:
+            await client.step("call", **call)
+            with anyio.fail_after(30):
+                await until(lambda: bool(sleepers(second)))
+        with anyio.fail_after(30):
+            await until(lambda: not sleepers(second))
+        (cut,) = await anyio.to_thread.run_sync(history, setup, tmp_path)
+        assert ("interrupted", "possible") == (cut["status"], cut["side_effects"])
+        async with ts_client("v1", program(setup, tmp_path)) as client:
+            call["arguments"] = {"task": "x"}
+            again = structured(await client.step("call", **call))
+        assert cut["session_id"] == again["session_id"]
+        assert "Continued." in again["text"]
+
+
+@pytest.mark.requirement("REAL-5")
+async def test_a_model_that_is_gone_ends_as_a_handoff_with_the_tasks_own_steps(
+    tmp_path: Path,
+) -> None:
+    """Reason, attempts, side effects, mode and steps; nothing was changed."""
+    with FakeModel(lambda _: Tool("Read", {"file_path": "/etc/hostname"})) as model:
+        setup = droid_setup(tmp_path / "droid", model)
+        model.stop()
+        async with ts_client("v1", program(setup, tmp_path)) as client:
+            arguments: dict[str, Any] = {"task": "design_system", "wait_s": 200}
+            answer = structured(
+                await client.step(
+                    "call",
+                    name="architect_droid",
+                    arguments=arguments,
+                    timeoutMs=200_000,
+                    deadline_s=200,
+                )
+            )
+    assert ("handoff", "none") == (answer["status"], answer["side_effects"])
+    assert "droid_cli" == answer["attempts"][0]["backend"]
+    assert "architect" == answer["handoff"]["suggested_mode"]
+    assert "design_system" in answer["handoff"]["steps"][0]
+    assert answer["handoff"]["reason"].startswith("droid_cli failed with backend_")
