@@ -175,6 +175,7 @@ REAL: dict[str, tuple[str, str]] = {
     "REAL-3": ("droid_cancel leaves no process behind", "issue: done means"),
     "REAL-4": ("stdin EOF interrupts; the same call continues the session", "contracts §3"),
     "REAL-5": ("A model that is gone ends as a handoff", "issue: done means"),
+    "REAL-6": ("Five failures open the breaker; two good probes close it", "issue: done means"),
 }
 
 REQUIREMENTS: dict[str, tuple[str, str]] = {

@@ -1,5 +1,6 @@
 """One droid call, end to end, for real: a TypeScript client, our program, the real droid."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,14 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from factory_mcp.app import build
+from factory_mcp.domain.breaker import JITTER, OPEN_S
+from factory_mcp.domain.model import LOCAL, CallRequest
+from factory_mcp.settings import Settings
+from factory_mcp.stores.host import SystemClock
 from tests.real.droid_program import droid_setup, execute, processes_with, sleepers, until
 from tests.real.fake_model import FakeModel, Messages, Reply, Tool, text_of
-from tests.real.product import history, program
+from tests.real.product import environment, history, program
 from tests.real.ts_client import ts_client
 
 LEARNT = 'The parser is in lexer.py.\n```context\n{"parser": "lexer.py"}\n```\n'
@@ -157,3 +163,45 @@ async def test_a_model_that_is_gone_ends_as_a_handoff_with_the_tasks_own_steps(
     assert "architect" == answer["handoff"]["suggested_mode"]
     assert "design_system" in answer["handoff"]["steps"][0]
     assert answer["handoff"]["reason"].startswith("droid_cli failed with backend_")
+
+
+@dataclass
+class AheadClock(SystemClock):
+    """The machine's clock, `ahead` seconds in the future: a test need not wait for a breaker."""
+
+    ahead: float = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.ahead
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead
+
+
+@pytest.mark.requirement("REAL-6")
+async def test_five_failures_open_the_breaker_and_two_good_probes_close_it(tmp_path: Path) -> None:
+    """An open breaker answers without the droid, even when the model is back already."""
+    clock = AheadClock()
+    with FakeModel(lambda _: "Well.") as model:
+        setup = droid_setup(tmp_path / "droid", model)
+        settings = Settings.load(environment(setup, tmp_path), cwd=setup.workspace)
+        app = build(settings, home=setup.home, clock=clock)
+
+        async def codes(task: str) -> list[str]:
+            request = CallRequest(principal=LOCAL, droid="code", task=task)
+            answer = await app.calls.call(request, 60, None)
+            return [attempt.code for attempt in answer.attempts]
+
+        async with app.serving():
+            model.stop()
+            assert ["backend_unavailable"] * 5 == [c for i in range(3) for c in await codes(f"{i}")]
+            model.start()
+            assert ["circuit_open"] == await codes("too early")
+            assert [] == model.requests
+            clock.ahead = OPEN_S * (1 + JITTER)
+            assert [["ok"], ["ok"]] == [await codes("first probe"), await codes("second probe")]
+            model.stop()
+            failed = await codes("a closed breaker stays closed at one call's failures")
+            assert ["backend_unavailable"] == list(dict.fromkeys(failed))
+            model.start()
+            assert ["ok"] == await codes("closed")
