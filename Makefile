@@ -6,7 +6,7 @@ export PYTHONUNBUFFERED := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench lock clean setup setup-dev
+.PHONY: help run test check bench faults lock clean setup setup-dev
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ check: setup-dev ## Format, lint, types, import rules, droid specs
 
 bench: setup-dev ## Measure the server's own share, beside the bare SDK
 	@$(BIN)/python bench/spawn.py
+
+faults: setup-dev ## Break things around the real droid and time what happens: id value bar pass|fail
+	@export PATH=$(CURDIR)/$(BIN):$$PATH && \
+	  FACTORY_MCP_DROID_BIN=$$(scripts/fetch_droid.sh) $(BIN)/python -m tests.faults.droid_faults
 
 lock: setup-dev ## Bring the lock files up to pyproject.toml
 	@scripts/lock.sh
