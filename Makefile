@@ -6,17 +6,20 @@ export PYTHONUNBUFFERED := 1
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench faults lock clean setup setup-dev
+.PHONY: help run test clients check bench conformance demo faults lock clean setup setup-dev
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: setup ## Set up, serve on 127.0.0.1:8080 and show a first answer
 	@exec $(BIN)/factory-mcp serve --hello
 
 test: setup-dev ## Set up and run every test, with the coverage gate
-	@scripts/test.sh --cov --durations=10 \
+	@scripts/test.sh --cov --durations=10 --ignore=tests/real/clients \
 	  -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
+
+clients: setup-dev ## Test eight real MCP clients, with a droid run of 75 s in each
+	@scripts/clients.sh
 
 check: setup-dev ## Format, lint, types, import rules, droid specs
 	$(BIN)/python -m black --check --quiet .
@@ -25,8 +28,16 @@ check: setup-dev ## Format, lint, types, import rules, droid specs
 	$(BIN)/lint-imports
 	$(BIN)/factory-mcp droids check
 
+conformance: setup-dev ## Run the protocol's official suite, for both eras
+	@scripts/conformance.sh
+
 bench: setup-dev ## Measure the server's own share, beside the bare SDK
 	@$(BIN)/python bench/spawn.py
+	@$(BIN)/python bench/seal.py
+	@$(BIN)/python -m bench.search
+
+demo: setup-dev ## Play the tour and record it: docs/demo.txt, docs/demo.svg
+	@scripts/record_demo.sh
 
 faults: setup-dev ## Break things around the real droid and time what happens: id value bar pass|fail
 	@export PATH=$(CURDIR)/$(BIN):$$PATH && \

@@ -40,4 +40,10 @@ else
   FACTORY_MCP_DROID_BIN=$(PATH=$path bash scripts/fetch_droid.sh)
   export FACTORY_MCP_DROID_BIN
 fi
+if [[ ${FACTORY_MCP_TEST_CLIENTS:-1} == 0 ]]; then
+  echo "setup: FACTORY_MCP_TEST_CLIENTS=0: NOTHING is tested with real MCP clients" >&2
+elif [[ -z ${FACTORY_MCP_CLIENTS:-} ]]; then # scripts/clients.sh has fetched all of them
+  FACTORY_MCP_CLIENTS=$(PATH=$path scripts/fetch_clients.sh claude)
+  export FACTORY_MCP_CLIENTS
+fi
 exec .venv/bin/python -m pytest "$@"

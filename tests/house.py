@@ -1,18 +1,44 @@
 """The whole product in one process: real services and SQLite, scripted backends, fake time."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import anyio
+from anyio.abc import TaskGroup
 from mcp import Client
 
 from factory_mcp.app import App, build
-from factory_mcp.domain.model import LOCAL, CallRequest, Outcome, Run
+from factory_mcp.domain.model import LOCAL, CallRequest, Envelope, Outcome, Progress, Run
 from factory_mcp.settings import Settings
 from tests.fakes import FakeClock, ScriptedBackend, SeededRng, Step
+
+FOR_EVER: Final = 1e9
+GUARD_S: Final = 30
+
+
+async def until(true: Callable[[], object]) -> None:
+    """Let the others run until it is so."""
+    with anyio.fail_after(GUARD_S):
+        while not true():
+            await anyio.lowlevel.checkpoint()
+
+
+@dataclass
+class Watcher:
+    """Somebody who waits for a run."""
+
+    run: anyio.Event = field(default_factory=anyio.Event)
+    heard: list[str] = field(default_factory=list[str])
+
+    def opened(self, run_id: str) -> None:
+        assert run_id.startswith("run_")
+        self.run.set()
+
+    async def told(self, doing: str, seconds: float) -> None:
+        self.heard.append(f"{doing} {seconds:.0f}")
 
 
 @dataclass
@@ -27,18 +53,56 @@ class House:
         """A call by the local principal."""
         return CallRequest(principal=LOCAL, droid=droid, task=task, **more)
 
+    async def start(
+        self, tasks: TaskGroup, *, wait_s: float = FOR_EVER, **more: Any
+    ) -> list[Envelope]:
+        """Make a call in the background, and return once it has its run.
+
+        Its envelope lands in the list when it is answered.
+        """
+        answers: list[Envelope] = []
+        watcher = Watcher()
+
+        async def call() -> None:
+            answers.append(await self.app.calls.call(self.request(**more), wait_s, watcher))
+
+        tasks.start_soon(call)
+        with anyio.fail_after(GUARD_S):
+            await watcher.run.wait()
+        return answers
+
     async def runs(self) -> list[Run]:
         """All runs, newest first."""
         return await self.app.reader.recent(LOCAL.tenant, limit=100)
 
     async def until(self, state: str) -> Run:
         """The newest run, once its code or status is `state`."""
-        with anyio.fail_after(10):
+        return await self.when(lambda run: state in (run.code, run.status))
+
+    async def at_work(self) -> Run:
+        """The newest run, once a backend works for it."""
+        run = await self.until("waiting")
+        await until(lambda: run.id in [work.run_id for work in self.backend.works])
+        return run
+
+    async def when(self, true: Callable[[Run], object]) -> Run:
+        """The newest run, once that is true of it."""
+        with anyio.fail_after(GUARD_S):
             while True:
-                runs = await self.runs()
-                if runs and state in (runs[0].code, runs[0].status):
-                    return runs[0]
+                for run in (await self.runs())[:1]:
+                    if true(run):
+                        return run
                 await anyio.lowlevel.checkpoint()
+
+    def report(self, progress: Progress) -> None:
+        """What the backend says of the work it has begun last."""
+        live = self.app.runs._live  # noqa: SLF001 — a backend's own handle
+        live[self.backend.works[-1].run_id].report(progress)
+
+    async def sql(self, statement: str) -> None:
+        """Change the store behind the product's back."""
+        async with self.app.database.write() as connection:
+            await connection.exec_driver_sql(statement)
 
 
 def settings(tmp_path: Path, **env: str) -> Settings:

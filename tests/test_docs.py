@@ -10,11 +10,15 @@ import pytest
 import typer
 
 from factory_mcp.cli.main import app
+from factory_mcp.clients.table import clients
 from factory_mcp.domain.errors import FactoryError
 from factory_mcp.domain.model import Status
 from factory_mcp.domain.spec_text import parse
 from factory_mcp.domain.tools import OUTPUT_SCHEMA, all_tools
 from factory_mcp.settings import CONFIG_KEYS, Settings
+from factory_mcp.transports.resources import INDEX
+from scripts.client_docs import MADE, PAGE, made
+from tests.house import client, house
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
@@ -154,6 +158,25 @@ def test_every_tool_argument_and_result_key_is_described() -> None:
     """What a model can send and what it can receive."""
     described = set(re.findall(r"`([^`]+)`", _text("docs/tools.md")))
     assert set() == set(_tool_words()) - described
+
+
+@pytest.mark.requirement("HOUSE-8")
+async def test_every_resource_and_prompt_has_a_row(tmp_path: Path) -> None:
+    """And none is described that is not there."""
+    async with house(tmp_path) as home, client(home) as c:
+        templates = (await c.list_resource_templates()).resource_templates
+        prompts = {prompt.name for prompt in (await c.list_prompts()).prompts}
+    uris = {re.sub(r"{(\w+)}", lambda v: v[1].upper(), row.uri_template) for row in templates}
+    assert {INDEX, *uris} == _rows("docs/tools.md", "Resources")
+    assert prompts == _rows("docs/tools.md", "Prompts")
+
+
+@pytest.mark.requirement("CLIENT-9")
+def test_what_is_said_about_clients_is_what_install_writes() -> None:
+    """Files, entries and limits come from clients.toml; scripts/client_docs.py makes them anew."""
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == made(page)
+    assert {*clients(), "http", "limits"} == {found[2] for found in MADE.finditer(page)}
 
 
 # ------------------------------------------------------------------------ links and names

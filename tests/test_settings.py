@@ -169,3 +169,81 @@ def test_a_data_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         secret_of(settings)
     assert "FACTORY_MCP_DATA" in error.value.remedy
     assert isinstance(error.value, FactoryError)
+
+
+# ---------------------------------------------------------------------------------- the model
+
+LLM = {"FACTORY_MCP_LLM_URL": "https://models.example/v1", "FACTORY_MCP_LLM_MODEL": "m"}
+
+
+@pytest.mark.requirement("LLM-12")
+def test_a_plain_model_is_a_backend_once_it_has_an_address(tmp_path: Path) -> None:
+    """Its key may come from a file, and never shows."""
+    (tmp_path / "key").write_text("sk-secret\n")
+    settings = load(
+        tmp_path,
+        **LLM,
+        FACTORY_MCP_LLM_KEY_FILE=str(tmp_path / "key"),
+        FACTORY_MCP_LLM_CONTEXT="8192",
+    )
+    assert ("https://models.example/v1", "m", "sk-secret", 8192) == (
+        settings.llm_url,
+        settings.llm_model,
+        settings.llm_key,
+        settings.llm_context,
+    )
+    assert (("droid_cli", "llm"), ()) == (settings.backends, settings.warnings)
+    assert "sk-secret" not in repr(settings)
+    assert ("llm",) == load(tmp_path, **LLM, FACTORY_MCP_BACKENDS="llm").backends
+
+
+@pytest.mark.requirement("LLM-12")
+def test_without_an_address_there_is_no_model(tmp_path: Path) -> None:
+    """What is set in vain is named; a key goes nowhere."""
+    settings = load(tmp_path, FACTORY_MCP_LLM_KEY="k", FACTORY_MCP_LLM_CONTEXT="2000")
+    assert (None, None, ("droid_cli",)) == (settings.llm_url, settings.llm_key, settings.backends)
+    named = [warning.split()[0] for warning in settings.warnings]
+    assert ["FACTORY_MCP_LLM_KEY", "FACTORY_MCP_LLM_CONTEXT"] == named
+
+
+@pytest.mark.requirement("LLM-12")
+@pytest.mark.parametrize(
+    ("url", "warned"),
+    [
+        ("http://127.0.0.1:11434/v1", 0),
+        ("http://[::1]:80/v1", 0),
+        ("http://localhost/v1", 0),
+        ("http://gpu.lan:8000/v1", 1),
+    ],
+)
+def test_words_that_cross_a_network_in_the_clear_are_warned_of(
+    tmp_path: Path, url: str, warned: int
+) -> None:
+    """On this machine they cross none."""
+    assert warned == len(load(tmp_path, **LLM | {"FACTORY_MCP_LLM_URL": url}).warnings)
+
+
+@pytest.mark.requirement("LLM-12")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"FACTORY_MCP_LLM_URL": "models.example/v1"}, "LLM_URL must be an http or https address"),
+        ({"FACTORY_MCP_LLM_URL": "ftp://models.example"}, "LLM_URL must be an http or https addr"),
+        ({"FACTORY_MCP_LLM_URL": "https://"}, "LLM_URL must be an http or https address"),
+        ({"FACTORY_MCP_LLM_URL": "http://[::1/v1"}, "LLM_URL must be an http or https address"),
+        ({"FACTORY_MCP_LLM_URL": "http://h:99999/v1"}, "LLM_URL must be an http or https address"),
+        ({"FACTORY_MCP_LLM_URL": "https://me:hush@h/v1"}, "LLM_URL must hold no user, password"),
+        ({"FACTORY_MCP_LLM_URL": "https://h/v1?key=hush"}, "LLM_URL must hold no user, password"),
+        ({"FACTORY_MCP_LLM_MODEL": ""}, "LLM_URL needs FACTORY_MCP_LLM_MODEL"),
+        ({"FACTORY_MCP_LLM_KEY": "hush\nhush"}, "LLM_KEY holds a character"),
+        ({"FACTORY_MCP_LLM_CONTEXT": "12"}, "LLM_CONTEXT must be a number from 1024"),
+        ({"FACTORY_MCP_LLM_URL": "", "FACTORY_MCP_BACKENDS": "llm"}, "needs FACTORY_MCP_LLM_URL"),
+    ],
+)
+def test_a_model_that_cannot_be_asked_is_refused_at_start(
+    tmp_path: Path, change: dict[str, str], message: str
+) -> None:
+    """Without repeating what may be a secret."""
+    with pytest.raises(InvalidSetting, match=message) as error:
+        load(tmp_path, **LLM | change)
+    assert "hush" not in str(error.value)

@@ -9,16 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests.transports.messages import HANDSHAKE, META
+
 ROOT = Path(__file__).parents[1]
-META: dict[str, Any] = {
-    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-    "io.modelcontextprotocol/clientCapabilities": {},
-}
-HANDSHAKE: dict[str, Any] = {
-    "protocolVersion": "2025-11-25",
-    "capabilities": {},
-    "clientInfo": {"name": "test", "version": "1"},
-}
+WILLING: dict[str, Any] = {"roots": {}, "sampling": {}, "elicitation": {}}
 
 
 def run(
@@ -70,12 +64,19 @@ def test_a_handler_that_prints_and_a_child_that_writes_do_not_reach_the_wire(hel
 
 
 @pytest.mark.requirement("TRANSPORT-13")
+@pytest.mark.requirement("TRANSPORT-22")
 def test_the_product_answers_on_stdout_and_logs_on_stderr(tmp_path: Path) -> None:
-    """A whole call, with no droid program to be found, and then the end of stdin: exit code 0."""
-    env = environment(tmp_path, FACTORY_MCP_DROID_BIN=str(tmp_path / "no-droid"))
+    """A whole call, with no droid program to be found, and then the end of stdin: exit code 0.
+
+    Claude Code hands its own key on to every server: it is nowhere. A client that would answer
+    requests gets none.
+    """
+    key = "sk-ant-0123456789"
+    droid = str(tmp_path / "no-droid")
+    env = environment(tmp_path, FACTORY_MCP_DROID_BIN=droid, ANTHROPIC_API_KEY=key)
     arguments = {"task": "Design a queue."}
     requests: list[tuple[str, Any]] = [
-        ("initialize", HANDSHAKE),
+        ("initialize", {**HANDSHAKE, "capabilities": WILLING}),
         ("tools/list", {}),
         ("tools/call", {"name": "architect_droid", "arguments": arguments}),
     ]
@@ -84,7 +85,9 @@ def test_the_product_answers_on_stdout_and_logs_on_stderr(tmp_path: Path) -> Non
     assert (done.returncode, sorted(answers)) == (0, [1, 2, 3])
     assert answers[1]["result"]["serverInfo"]["name"] == "factory-mcp"
     assert len(answers[2]["result"]["tools"]) == 10
+    assert not [message for message in answers.values() if "method" in message]
     assert all(json.loads(line)["event"] for line in done.stderr.splitlines())
+    assert key.encode() not in done.stdout + done.stderr
 
 
 @pytest.mark.requirement("TRANSPORT-12")

@@ -17,8 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
         case _:
             from factory_mcp.cli.main import app  # noqa: PLC0415 — not needed above
 
-            app(arguments)
-            return 0
+            sys.exit(app(arguments))
 
 
 def _stdio() -> int:

@@ -13,25 +13,37 @@ from mcp.server.lowlevel import Server
 from factory_mcp import telemetry
 from factory_mcp.backends.droid_cli import DroidCli
 from factory_mcp.backends.handoff import HandoffBackend
+from factory_mcp.backends.llm import LlmBackend
+from factory_mcp.backends.llm_endpoint import Endpoint
 from factory_mcp.backends.workspaces import FolderWorkspaces
-from factory_mcp.domain.errors import FactoryError, StoreUnavailable
-from factory_mcp.domain.model import Principal
-from factory_mcp.ports import Backend, Check, Clock, Rng
+from factory_mcp.domain.errors import FactoryError, NotLoopback, Refused
+from factory_mcp.domain.model import LOCAL, Principal
+from factory_mcp.ports import Backend, Check, Clock, Rng, Workspaces
 from factory_mcp.services.calls import CallService
 from factory_mcp.services.chain import Chain
 from factory_mcp.services.contexts import ContextService, principal_key
 from factory_mcp.services.droids import Droids, load
 from factory_mcp.services.runs import Runs
+from factory_mcp.services.seal_keys import SealKeys
+from factory_mcp.services.sealing import KeyStore, Sealing
+from factory_mcp.services.watching import Watching
 from factory_mcp.settings import Settings, secret_of
+from factory_mcp.stores.embed import StaticEmbedder
 from factory_mcp.stores.host import LinuxHost, SystemClock, SystemRng
+from factory_mcp.stores.key_file import KeyFile, KeyText
+from factory_mcp.stores.sql.audit import AuditMarks
 from factory_mcp.stores.sql.contexts import ContextTables
 from factory_mcp.stores.sql.engine import Database
 from factory_mcp.stores.sql.ledger import Ledger
+from factory_mcp.stores.sql.rewrap import SealedTables
+from factory_mcp.stores.sql.search import SearchTables
 from factory_mcp.telemetry import log
 from factory_mcp.transports.hello import Opening
 from factory_mcp.transports.http import HttpApp, http_app
 from factory_mcp.transports.mcp import McpFace, build_server
 from factory_mcp.transports.stdio import serve_stdio
+from factory_mcp.transports.subscriptions import Subscriptions
+from factory_mcp.transports.tables import Fixtures
 
 REOPEN_S: Final = 5
 
@@ -48,9 +60,13 @@ class App:
     backends: Mapping[str, Backend]
     workspaces: FolderWorkspaces
     contexts: ContextService
+    search: SearchTables
     chain: Chain
     runs: Runs
     calls: CallService
+    seal_keys: SealKeys
+    watching: Watching
+    subscriptions: Subscriptions
     server: Server[Any]
 
     @asynccontextmanager
@@ -76,16 +92,22 @@ class App:
             async with anyio.create_task_group() as tasks:
                 if not opened:
                     tasks.start_soon(self._open_later)
+                tasks.start_soon(self.watching.run)
                 async with self.runs.serving():
                     yield
                 tasks.cancel_scope.cancel()
         finally:
             await self.database.close()
 
+    async def stop(self, why: str) -> None:
+        """End what is open: streams with a last word, runs as interrupted."""
+        self.subscriptions.close()
+        await self.runs.stop(why)
+
     async def _try_open(self) -> bool:
         try:
             await self.database.open()
-        except StoreUnavailable as error:
+        except Refused as error:
             log.error("store.unavailable", cause=error.message, remedy=error.remedy)
             return False
         return True
@@ -98,7 +120,7 @@ class App:
     # -------------------------------------------------------------------------- checks
 
     async def store_checks(self) -> Sequence[Check]:
-        """Whether the store can be used; also readiness."""
+        """Whether the store can be used; it is opened for that."""
         try:
             async with self.store():
                 return await self.database.check()
@@ -108,7 +130,8 @@ class App:
     async def checks(self) -> Sequence[Check]:
         """All that `doctor` says; what to mend first comes first among the red."""
         found = [check for backend in self.backends.values() for check in await backend.check()]
-        return [*found, *await self.store_checks(), *await self._folder_checks(), *self._notes()]
+        stored = [*await self.store_checks(), self.seal_keys.check(), StaticEmbedder().check()]
+        return [*found, *stored, *await self._folder_checks(), *self._notes()]
 
     async def _folder_checks(self) -> Sequence[Check]:
         if not self.settings.roots:
@@ -152,6 +175,7 @@ def build(
     backends: Mapping[str, Backend] | None = None,
     clock: Clock | None = None,
     rng: Rng | None = None,
+    extra: Fixtures | None = None,
 ) -> App:
     """Wire the product.
 
@@ -161,20 +185,24 @@ def build(
         backends: Instead of the real ones, in tests.
         clock: Instead of the system's.
         rng: Instead of the system's.
+        extra: Tools, resources and prompts beside our own.
 
     Raises:
         SpecInvalid: A droid spec has a mistake.
     """
     clock, rng = clock or SystemClock(), rng or SystemRng()
-    database = Database(settings.database)
+    keys = _key_store(settings)
+    sealer = Sealing(keys)
+    database = Database(settings.database, sealer)
     ledger, tables = Ledger(database), ContextTables(database)
+    search = SearchTables(database, StaticEmbedder())
     droids = load(settings.spec_folders)
     workspaces = FolderWorkspaces(roots=settings.roots, trusted=settings.trusted)
     if backends is None:
-        made = {"droid_cli": _droid_cli(settings, clock, home)}
+        made = {"droid_cli": _droid_cli(settings, clock, home), "llm": _llm(settings, clock)}
         backends = {name: made[name] for name in settings.backends}
     chain = Chain(backends, HandoffBackend(), clock, rng)
-    contexts = ContextService(tables, tables, ledger, clock, rng)
+    contexts = ContextService(tables, search, ledger, clock, rng, blind=sealer.blind)
     runs = Runs(ledger, ledger, LinuxHost(), clock, max_parallel=settings.max_parallel)
     calls = CallService(
         droids=droids,
@@ -189,11 +217,11 @@ def build(
         max_autonomy=settings.max_autonomy,
         depth=settings.depth,
     )
-
-    async def context_key(principal: Principal) -> str:
-        return await workspaces.key() or principal_key(principal)
-
-    face = McpFace(calls, contexts, droids.all(), context_key, settings.client)
+    key = partial(context_key, workspaces)
+    fixtures = extra or Fixtures()
+    face = McpFace(calls, contexts, droids.all(), key, client=settings.client, fixtures=fixtures)
+    watching = Watching(AuditMarks(database), clock, LOCAL.tenant)
+    subscriptions = Subscriptions(face.resources, watching)
     return App(
         settings=settings,
         clock=clock,
@@ -203,11 +231,28 @@ def build(
         backends=backends,
         workspaces=workspaces,
         contexts=contexts,
+        search=search,
         chain=chain,
         runs=runs,
         calls=calls,
-        server=build_server(face),
+        seal_keys=SealKeys(sealer, keys, SealedTables(database)),
+        watching=watching,
+        subscriptions=subscriptions,
+        server=build_server(face, subscriptions),
     )
+
+
+def _key_store(settings: Settings) -> KeyStore:
+    """Where the key ring is: in the environment, in a file that was named, or in a file of ours."""
+    if settings.keyring:
+        return KeyText(settings.keyring, "in FACTORY_MCP_KEYRING")
+    named = settings.keyring_file
+    return KeyFile(named or settings.data / "keyring", make=named is None)
+
+
+async def context_key(workspaces: Workspaces, principal: Principal) -> str:
+    """Whose standing chain is meant where no context is named: the default root's, else one's."""
+    return await workspaces.key() or principal_key(principal)
 
 
 def _droid_cli(settings: Settings, clock: Clock, home: Path | None) -> DroidCli:
@@ -223,8 +268,25 @@ def _droid_cli(settings: Settings, clock: Clock, home: Path | None) -> DroidCli:
     )
 
 
+def _llm(settings: Settings, clock: Clock) -> LlmBackend:
+    """Asked only where the settings list it, which they do once it has an address."""
+    endpoint = Endpoint(
+        url=settings.llm_url or "",
+        model=settings.llm_model,
+        key=settings.llm_key,
+        context_tokens=settings.llm_context,
+    )
+    return LlmBackend(clock=clock, endpoint=endpoint)
+
+
 def over_http(app: App) -> HttpApp:
-    """The product as one HTTP application."""
+    """The product as one HTTP application.
+
+    Raises:
+        NotLoopback: Callers must have keys, and there are none.
+    """
+    if app.settings.auth == "required":
+        raise NotLoopback("FACTORY_MCP_AUTH is `required`, and there are no API keys yet.")
     return http_app(app.server, ready=app.database.check, lifespan=app.serving)
 
 
@@ -238,17 +300,15 @@ def asgi() -> HttpApp:
 def run_stdio(opening: Opening) -> int:
     """Serve one client on stdin and stdout; the exit code."""
     telemetry.configure()
+
+    async def serve(app: App) -> None:
+        async with app.serving():
+            stop = partial(app.stop, "The editor went away")
+            await serve_stdio(app.server, opening, clock=app.clock, on_eof=stop)
+
     try:
-        settings = Settings.load()
-        app = build(settings)
+        anyio.run(serve, build(Settings.load()))
     except FactoryError as error:
         log.error("start.refused", code=error.code, cause=error.message, remedy=error.remedy)
         return 2
-
-    async def serve() -> None:
-        async with app.serving():
-            stop = partial(app.runs.stop, "The editor went away")
-            await serve_stdio(app.server, opening, clock=app.clock, on_eof=stop)
-
-    anyio.run(serve)
     return 0

@@ -6,14 +6,14 @@ implementation.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from factory_mcp.domain.model import (
     Autonomy,
     Conflict,
     ContextNode,
     Envelope,
-    Hit,
+    Found,
     Json,
     Outcome,
     Owner,
@@ -174,7 +174,8 @@ class NewNode:
 
     `chain_id` None starts a chain; with `standing` it becomes the standing chain of
     `workspace_key`, unless there is one already, which is then appended to. `base_id` is the
-    head its author had read: keys changed since by others come back as conflicts.
+    head its author had read: keys changed since by others come back as conflicts. So do those of a
+    standing chain that its author had not found, with neither `chain_id` nor `base_id`.
     `expected_revision` refuses (RevisionConflict) unless the head has it. `branch` appends to
     `base_id` itself and makes a chain of its own.
     """
@@ -192,6 +193,7 @@ class NewNode:
     standing: bool = False
     branch: bool = False
     expected_revision: int | None = None
+    merged_id: str | None = None  # the node of another chain that is merged
     subject: str = ""  # whose write it is, for its audit row
 
 
@@ -237,7 +239,10 @@ class RunBook(Protocol):
 
 
 class RunReader(Protocol):
-    """The durable record of runs, read; and the one thing a stranger may write, a cancel."""
+    """The durable record of runs, read; and the one thing a stranger may write, a cancel.
+
+    What does not open any more is SealBroken or KeyMissing; lists show it as `unreadable`.
+    """
 
     async def get(self, tenant: str, run_id: str) -> Run | None:
         """A run by id."""
@@ -259,7 +264,10 @@ class RunReader(Protocol):
 
 
 class Contexts(Protocol):
-    """Context chains. Ids of another tenant are as absent ones."""
+    """Context chains. Ids of another tenant are as absent ones.
+
+    A node that does not open any more is `unreadable`, empty but in its place.
+    """
 
     async def append(self, node: NewNode) -> Appended:
         """Append a node by compare-and-set on the chain's head; one audit row with it."""
@@ -269,8 +277,15 @@ class Contexts(Protocol):
         """The newest node of the chain that `id` (any of its nodes) names."""
         ...
 
-    async def path(self, tenant: str, id: str) -> list[ContextNode]:  # noqa: A002
-        """The nodes from the root to `id`, parents first; [] when absent."""
+    async def path(
+        self, tenant: str, id: str, *, lenient: bool = False  # noqa: A002
+    ) -> list[ContextNode]:
+        """The nodes from the root to `id`, parents first; [] when absent.
+
+        Raises:
+            ContextDamaged: They lead to no root.
+            SealBroken: One of them is `unreadable`; KeyMissing likewise; unless it is `lenient`.
+        """
         ...
 
     async def standing(self, tenant: str, workspace_key: str) -> ContextNode | None:
@@ -279,7 +294,11 @@ class Contexts(Protocol):
 
 
 class ContextSearch(Protocol):
-    """Context nodes found."""
+    """Context nodes found.
+
+    A search goes by meaning and by keywords. Where it cannot go by meaning it goes by keywords
+    alone, and its `partial` says `vector_index`. All scores are above zero.
+    """
 
     async def newest(self, tenant: str, *, limit: int) -> list[ContextNode]:
         """The newest nodes first."""
@@ -293,8 +312,32 @@ class ContextSearch(Protocol):
         limit: int,
         droid: str | None = None,
         workspace_key: str | None = None,
-    ) -> list[Hit]:
-        """Nodes by keyword score (BM25), best first; `workspace_key` None is the whole tenant."""
+    ) -> Found:
+        """The nodes that answer a query best; `workspace_key` None is the whole tenant."""
+        ...
+
+
+class Embedder(Protocol):
+    """Texts as vectors: the larger the dot product of two, the more alike their meanings.
+
+    `id` is another one whenever a text would give another vector. It may block for a second.
+    """
+
+    @property
+    def id(self) -> str:
+        """As it is stored beside each vector."""
+        ...
+
+    def embed(self, texts: Sequence[str]) -> Any:
+        """An array with a row for each text, of unit length or zero; or EmbedderUnusable."""
+        ...
+
+
+class Marks(Protocol):
+    """Whether anything has changed, whichever process changed it."""
+
+    async def mark(self, tenant: str) -> int:
+        """A number that rises with every node and every closed run; cheap to ask for."""
         ...
 
 
@@ -315,4 +358,43 @@ class Host(Protocol):
 
     def is_dead(self, owner: Owner) -> bool:
         """Surely gone: same boot and pid namespace, and no process of that pid and start."""
+        ...
+
+
+# --------------------------------------------------------------------------------- sealing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a sealed value stands; it cannot be opened anywhere else.
+
+    `table` names the column too where a row has several: `runs.request`.
+    """
+
+    tenant: str
+    table: str
+    id: str
+    revision: int = 0
+
+
+class Sealer(Protocol):
+    """Sealing at rest: secret and bound to its place; and blind words for an index.
+
+    The newest key of the ring seals, every key of it opens. All of them raise KeyRingUnusable.
+    """
+
+    def seal(self, place: Place, plain: bytes) -> bytes:
+        """The value as it is stored; another one each time."""
+        ...
+
+    def unseal(self, place: Place, sealed: bytes) -> bytes:
+        """What was sealed; SealBroken if it was not sealed so, KeyMissing without its key."""
+        ...
+
+    def blind(self, tenant: str, text: str) -> str:
+        """A word that stands for the text, the same for ever: 16 ASCII characters."""
+        ...
+
+    def prepare(self) -> None:
+        """Make the key ring if there is none yet; a store asks before it makes its tables."""
         ...

@@ -1,6 +1,7 @@
 """One frozen Settings: environment, config.yaml and secret files, read once."""
 
 import os
+import re
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,7 +13,9 @@ from urllib.parse import urlsplit
 import yaml
 
 from factory_mcp.domain.errors import InvalidSetting, StoreUnavailable
+from factory_mcp.domain.key_ring import parse
 from factory_mcp.domain.model import Autonomy
+from factory_mcp.domain.seal_errors import KeyRingUnusable
 from factory_mcp.domain.spec import BACKENDS
 
 PREFIX: Final = "FACTORY_MCP_"
@@ -48,6 +51,12 @@ class Settings:
     depth: int = 0
     api_key: str | None = field(default=None, repr=False)
     pepper: str | None = field(default=None, repr=False)
+    keyring: str | None = field(default=None, repr=False)
+    keyring_file: Path | None = None
+    llm_url: str | None = None
+    llm_model: str = ""
+    llm_key: str | None = field(default=None, repr=False)
+    llm_context: int | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -86,6 +95,9 @@ class _Source:
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidSetting(f"{name}_FILE: {path} cannot be read ({error}).") from error
 
+    def plain(self, name: str) -> str | None:
+        return self._env.get(name, "").strip() or None
+
     def number(self, name: str, default: int, low: int, high: int) -> int:
         value = self.text(name)
         if value is None:
@@ -100,6 +112,14 @@ class _Source:
             raise InvalidSetting(f"{name} must be one of {', '.join(known)}, not {value!r}.")
         return value
 
+    def choices(self, name: str, known: tuple[str, ...]) -> tuple[str, ...]:
+        named = (part.strip() for part in (self.text(name) or "").split(","))
+        chosen = tuple(part for part in named if part)
+        for part in chosen:
+            if part not in known:
+                raise InvalidSetting(f"{name}: {part!r} is none of {', '.join(known)}.")
+        return chosen or known
+
     def folder(self, *names: str) -> Path | None:
         value = next(filter(None, map(self.text, names)), None)
         return Path(value).expanduser().absolute() if value else None
@@ -112,17 +132,14 @@ class _Source:
 def _load(source: _Source, cwd: Path) -> Settings:
     path = _config_path(source)
     config = _config(path)
-    names = tuple(filter(None, (source.text(PREFIX + "BACKENDS") or "").split(",")))
-    unknown = [name for name in names if name not in BACKENDS]
-    if unknown:
-        known = ", ".join(BACKENDS)
-        raise InvalidSetting(f"{PREFIX}BACKENDS: {unknown[0]!r} is none of {known}.")
+    llm, llm_warnings = _llm(source)
     if source.text("POSTGRES_CONNECTION_STRING"):
         raise InvalidSetting(
             "POSTGRES_CONNECTION_STRING is set, but this version keeps its data in SQLite only.",
             remedy="Unset it; a store that is configured is never replaced by another in silence.",
         )
     api_key, warnings = _api_key(source)
+    keyring, keyring_file = _keyring(source)
     ignored = [f"{name} is set, but this version does not use it." for name in LATER]
     return Settings(
         host=source.text(PREFIX + "HOST") or "127.0.0.1",
@@ -132,7 +149,7 @@ def _load(source: _Source, cwd: Path) -> Settings:
         spec_folders=(_shipped_specs(), *source.folders(PREFIX + "SPECS")),
         roots=_roots(source, cwd),
         trusted=_paths(config, "trusted_workspaces"),
-        backends=names or BACKENDS,
+        backends=_backends(source, has_llm="llm_url" in llm),
         droid_bin=source.folder(PREFIX + "DROID_BIN"),
         droid_env=_strings(config, "droid_env"),
         droid_settings=next(iter(_paths(config, "droid_settings")), None),
@@ -145,8 +162,29 @@ def _load(source: _Source, cwd: Path) -> Settings:
         depth=source.number(PREFIX + "DEPTH", 0, 0, 99),
         api_key=api_key,
         pepper=source.text(PREFIX + "PEPPER"),
-        warnings=(*warnings, *(w for w, n in zip(ignored, LATER, strict=True) if source.text(n))),
+        keyring=keyring,
+        keyring_file=keyring_file,
+        **llm,
+        warnings=(
+            *warnings,
+            *llm_warnings,
+            *(w for w, n in zip(ignored, LATER, strict=True) if source.text(n)),
+        ),
     )
+
+
+def _keyring(source: _Source) -> tuple[str | None, Path | None]:
+    """FACTORY_MCP_KEYRING is a key ring or the path of one; with `_FILE` always a path."""
+    value = source.plain(PREFIX + "KEYRING")
+    if value is None:
+        return None, source.folder(PREFIX + "KEYRING_FILE")
+    if value[0] in "/~.":
+        return None, Path(value).expanduser().absolute()
+    try:
+        parse(value, PREFIX + "KEYRING")
+    except KeyRingUnusable as error:
+        raise InvalidSetting(error.message) from error
+    return value, None
 
 
 def _shipped_specs() -> Path:
@@ -185,6 +223,53 @@ def _api_key(source: _Source) -> tuple[str | None, tuple[str, ...]]:
         " unset to use Factory through the droid program, or name another factory-mcp server."
     )
     return own or source.text("FACTORY_AI_API_KEY"), (warning,) if url else ()
+
+
+def _backends(source: _Source, *, has_llm: bool) -> tuple[str, ...]:
+    """The named backends, else all; `llm` is there once it has an address."""
+    chosen = source.choices(PREFIX + "BACKENDS", BACKENDS)
+    if has_llm:
+        return chosen
+    if "llm" in chosen and source.text(PREFIX + "BACKENDS"):
+        raise InvalidSetting(f"{PREFIX}BACKENDS names llm, which needs {PREFIX}LLM_URL.")
+    return tuple(name for name in chosen if name != "llm")
+
+
+def _llm(source: _Source) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The fields of the llm backend, none without an address, and what to warn of."""
+    url, model = source.text(PREFIX + "LLM_URL"), source.text(PREFIX + "LLM_MODEL")
+    key = source.text(PREFIX + "LLM_KEY")
+    window = source.number(PREFIX + "LLM_CONTEXT", 0, 1024, 100_000_000)
+    if url is None:
+        lost = (("MODEL", model), ("KEY", key), ("CONTEXT", window))
+        named = (f"{PREFIX}LLM_{name}" for name, value in lost if value)
+        return {}, tuple(f"{name} is set without {PREFIX}LLM_URL: not used." for name in named)
+    if model is None:
+        raise InvalidSetting(f"{PREFIX}LLM_URL needs {PREFIX}LLM_MODEL, the model to ask there.")
+    if key is not None and not re.fullmatch(r"[!-~]+", key):
+        raise InvalidSetting(f"{PREFIX}LLM_KEY holds a character that no HTTP header can carry.")
+    fields = {"llm_url": url, "llm_model": model, "llm_key": key, "llm_context": window or None}
+    return fields, _unencrypted(url)
+
+
+def _unencrypted(url: str) -> tuple[str, ...]:
+    """A warning where the words go over a network in the clear; a wrong address is refused."""
+    name = PREFIX + "LLM_URL"
+    try:
+        parts = urlsplit(url)
+        sound = bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        parts, sound = urlsplit(""), False
+    if not sound or parts.scheme not in ("http", "https"):
+        raise InvalidSetting(f"{name} must be an http or https address, such as https://host/v1.")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise InvalidSetting(
+            f"{name} must hold no user, password, query or fragment.",
+            remedy=f"Put the key into {PREFIX}LLM_KEY.",
+        )
+    if parts.scheme == "https" or parts.hostname in ("localhost", "127.0.0.1", "::1"):
+        return ()
+    return (f"{name} is not https: the key and every prompt go over the network in the clear.",)
 
 
 # ------------------------------------------------------------------------------ config.yaml

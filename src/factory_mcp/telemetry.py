@@ -26,3 +26,9 @@ def configure(level: str = "INFO") -> None:
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # as it is by then
         cache_logger_on_first_use=False,
     )
+
+
+def configure_unless_configured() -> None:
+    """In another program: only what is wrong, on stderr, unless that program has its own way."""
+    if not structlog.is_configured():
+        configure("WARNING")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from factory_mcp.backends.droid_check import INSTALL, version
+from factory_mcp.backends.droid_check import INSTALL, process_list, version
 from tests.backends.scenario import Stub
 from tests.fakes import FakeClock
 
@@ -54,6 +54,20 @@ async def test_a_program_that_does_not_start_has_no_version(
 async def test_a_program_that_says_nothing_has_no_version_either(tmp_path: Path) -> None:
     """`doctor` does not wait for ever."""
     assert None is await version(["/bin/sleep", "60"], tmp_path, within_s=0.05)
+
+
+@pytest.mark.requirement("DROID-14")
+async def test_a_machine_without_ps_is_told_how_to_get_it(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it the droid kills every command that it runs."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    missing = process_list()
+    (tmp_path / "ps").touch(mode=0o700)
+    _, found, *_ = await Stub(tmp_path, clock, {}).cli.check()
+
+    assert (False, "Debian, Ubuntu: apt-get install procps") == (missing.ok, missing.fix)
+    assert ("ps", True, str(tmp_path / "ps")) == (found.name, found.ok, found.detail)
 
 
 @pytest.mark.requirement("DROID-14")

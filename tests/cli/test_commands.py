@@ -11,8 +11,13 @@ from typer.testing import CliRunner, Result
 
 from factory_mcp import __version__
 from factory_mcp.cli.main import app
+from factory_mcp.cli.show import one_line_errors
 from factory_mcp.domain.model import Outcome
+from tests.backends.scenario import Stub
+from tests.fakes import FakeClock
 from tests.house import house
+from tests.test_stdout_is_protocol import environment
+from tests.test_stdout_is_protocol import run as run_program
 
 RUNNER = CliRunner()
 LEARNT = Outcome(text='Use Postgres for orders.\n```context\n{"db": "postgres"}\n```\n')
@@ -90,6 +95,18 @@ def test_doctor_names_what_is_wrong_and_its_fix(here: Path) -> None:
     assert checks["store"]["ok"]
 
 
+@pytest.mark.requirement("CALLS-22")
+def test_doctor_is_content_where_nothing_is_wrong(here: Path) -> None:
+    """Every line green, exit code 0."""
+    Stub(here, FakeClock(), {})
+    found = run(here, "doctor", FACTORY_MCP_DROID_BIN=str(here / "droid"), FACTORY_API_KEY="fk-x")
+    assert (0, []) == (
+        found.exit_code,
+        [line for line in found.stdout.split("\n") if "BAD" in line],
+    )
+    assert "ok   droid access: a Factory key" in found.stdout
+
+
 def test_doctor_sees_a_data_folder_that_cannot_be_used(here: Path) -> None:
     """And a workspace that would act by itself."""
     (here / "data").write_text("a file")
@@ -133,6 +150,19 @@ def test_serve_refuses_what_it_cannot_do_in_one_line(here: Path) -> None:
     assert (2, True) == (outside.exit_code, "[not_loopback]" in outside.stderr)
     keys = run(here, "serve", FACTORY_MCP_AUTH="required")
     assert (2, True) == (keys.exit_code, "there are no API keys yet" in keys.stderr)
+
+
+def test_a_fault_that_is_not_ours_keeps_its_traceback() -> None:
+    """One line would hide where it came from."""
+    with pytest.raises(ExceptionGroup), one_line_errors():
+        raise ExceptionGroup("two", [ValueError(), KeyError()])
+
+
+def test_stdio_behind_options_is_stdio_too(here: Path) -> None:
+    """The short cut is taken for `stdio` alone."""
+    code = "from factory_mcp.cli.main import app; app(['--', 'stdio'])"
+    done = run_program(["-c", code], [], environment(here))
+    assert (0, b"") == (done.returncode, done.stdout)
 
 
 def test_the_version_is_printed(here: Path) -> None:

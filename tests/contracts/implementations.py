@@ -9,11 +9,15 @@ from typing import Final
 from sqlalchemy import Table, select
 
 from factory_mcp.domain.model import Json
-from factory_mcp.ports import Contexts, ContextSearch, RunBook, RunReader, Store
+from factory_mcp.ports import Contexts, ContextSearch, Marks, RunBook, RunReader, Store
+from factory_mcp.stores.sql.audit import AuditMarks
 from factory_mcp.stores.sql.contexts import ContextTables
 from factory_mcp.stores.sql.engine import Database, open_database
 from factory_mcp.stores.sql.ledger import Ledger
+from factory_mcp.stores.sql.sealed import HISTORY
+from factory_mcp.stores.sql.search import SearchTables
 from factory_mcp.stores.sql.tables import audit, history
+from tests.keys import sealing
 
 Rows = Callable[[str], Awaitable[list[Json]]]
 
@@ -31,6 +35,7 @@ class Stores:
     contexts: Contexts
     search: ContextSearch
     health: Store
+    marks: Marks
     history: Rows
     audit: Rows
 
@@ -41,8 +46,9 @@ def _stores(writes: Database, reads: Database) -> Stores:
         stranger=Ledger(reads),
         reader=Ledger(reads),
         contexts=ContextTables(writes),
-        search=ContextTables(reads),
+        search=SearchTables(reads),
         health=reads,
+        marks=AuditMarks(reads),
         history=_rows(reads, history),
         audit=_rows(reads, audit),
     )
@@ -52,14 +58,17 @@ def _rows(database: Database, table: Table) -> Rows:
     async def read(tenant: str) -> list[Json]:
         query = select(table).where(table.c.tenant == tenant).order_by(table.c.seq)
         async with database.read() as connection:
-            return [dict(row) for row in (await connection.execute(query)).mappings()]
+            rows = (await connection.execute(query)).mappings()
+            if table is history:
+                return [HISTORY.open(database.sealer, row) for row in rows]
+            return [dict(row) for row in rows]
 
     return read
 
 
 @asynccontextmanager
 async def _opened(path: Path) -> AsyncGenerator[Database]:
-    database = await open_database(path)
+    database = await open_database(path, sealing())
     try:
         yield database
     finally:

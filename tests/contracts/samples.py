@@ -1,11 +1,13 @@
 """Runs, nodes and seals to fill a store with; each call gives the next one."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from typing import Any, Final
 
 from factory_mcp.domain.model import Effects, Envelope, Run, Status
-from factory_mcp.ports import Appended, NewNode, Seal
+from factory_mcp.ports import Appended, Claim, NewNode, Seal
+from tests.contracts.implementations import Stores
 from tests.fakes import owner
 
 NOW: Final = 1_800_000_000.0
@@ -57,3 +59,19 @@ def sealing(status: Status = Status.DONE, code: str = "ok", **more: Any) -> Seal
         return Envelope(text="It is done.", status=status, code=code, context_id=context_id, **more)
 
     return seal
+
+
+make: Final = Samples()
+
+
+async def opened(stores: Stores, *keys: str, strict: str | None = None, **changes: object) -> Run:
+    """A run as `open` answers it."""
+    claim = Claim(keys=keys, strict=strict)
+    return (await stores.book.open(make.run(**changes), claim)).run
+
+
+async def closed(stores: Stores, run: Run, status: Status = Status.DONE, *, at: float) -> Run:
+    """The run, closed."""
+    answer = await stores.book.close(replace(run, ended_at=at), None, sealing(status))
+    assert answer is not None
+    return answer

@@ -87,6 +87,7 @@ async def test_a_node_comes_back_as_it_was_written(stores: Stores, text: str, da
 @given(text=anything)
 async def test_any_query_can_be_searched_for(stores: Stores, text: str) -> None:
     """And any id asked for."""
-    assert [] == await stores.search.search("acme", text, limit=3, workspace_key=text)
+    found = await stores.search.search("acme", text, limit=3, workspace_key=text)
+    assert [] == found.hits
     assert None is await stores.contexts.head("acme", f"no {text}")
     assert None is await stores.reader.get(text, f"no {text}")

@@ -18,7 +18,7 @@ async def written(stores: Stores, summary: str = "a note", **changes: Any) -> st
 async def found(stores: Stores, query: str, **scope: Any) -> list[str]:
     """The ids of the hits, best first."""
     filters: dict[str, Any] = {"limit": 10, **scope}
-    hits = await stores.search.search("acme", query, **filters)
+    hits = (await stores.search.search("acme", query, **filters)).hits
     scores = [hit.score for hit in hits]
     assert sorted(scores, reverse=True) == scores
     assert all(score > 0 for score in scores)

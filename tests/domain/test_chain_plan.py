@@ -336,7 +336,7 @@ def test_the_code_is_that_of_the_last_real_cause(past: Past, expected: str) -> N
             None,
             (
                 "a failed with backend_unavailable: connection refused; no further attempt is "
-                "made; tried: x not_configured, a backend_unavailable, a backend_unavailable"
+                "made; tried: a backend_unavailable, a backend_unavailable"
             ),
         ),
     ],

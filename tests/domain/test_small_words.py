@@ -1,4 +1,6 @@
-"""Identifiers, client profiles, what an answer wants remembered, and the words of a result."""
+"""Identifiers, what an answer wants remembered, and the words of a result."""
+
+from dataclasses import replace
 
 import pytest
 
@@ -16,7 +18,6 @@ from factory_mcp.domain.model import (
     SideEffects,
     Status,
 )
-from factory_mcp.domain.profile import patience, profile_for
 from factory_mcp.domain.wording import (
     closed_text,
     conflict_sentence,
@@ -53,33 +54,6 @@ def test_autonomy_is_ordered() -> None:
     assert [0, 1, 2, 3] == [level.rank for level in Autonomy]
 
 
-@pytest.mark.requirement("CALLS-3")
-@pytest.mark.parametrize(
-    ("client", "wait_s", "characters"),
-    [
-        (None, 45, 8000),
-        ("Roo Code", 45, 8000),
-        ("kilo-cli", 25, 8000),
-        ("opencode", 25, 8000),
-        ("@cline/core", 45, 3900),
-    ],
-)
-def test_a_client_is_waited_for_no_longer_than_it_bears(
-    client: str | None, wait_s: float, characters: int
-) -> None:
-    """25 s where the client's default is 30 s of silence."""
-    profile = profile_for(client)
-    assert (wait_s, characters) == (profile.wait_s, profile.characters)
-
-
-def test_progress_carries_a_client_that_counts_silence() -> None:
-    """Kilo and opencode wait on while progress arrives."""
-    kilo = profile_for("kilo")
-    assert 45 == patience(kilo, wait_s=None, has_progress=True)
-    assert 25 == patience(kilo, wait_s=None, has_progress=False)
-    assert 3 == patience(kilo, wait_s=3, has_progress=True)
-
-
 @pytest.mark.requirement("CALLS-4")
 def test_the_last_context_block_is_what_is_remembered() -> None:
     """Facts by name, and a summary without the block."""
@@ -89,7 +63,14 @@ def test_the_last_context_block_is_what_is_remembered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("block", "warning"), [("{not json", "not valid JSON"), ("[1]", "no object")]
+    ("block", "warning"),
+    [
+        ("{not json", "not valid JSON"),
+        ('{"a": NaN}', "not valid JSON"),
+        ('{"a": ' + "[" * 100_000, "not valid JSON"),
+        ("[1]", "no object"),
+    ],
+    ids=["broken", "NaN", "deep", "list"],
 )
 def test_a_context_block_that_is_no_object_is_named(block: str, warning: str) -> None:
     """The summary is remembered all the same."""
@@ -123,7 +104,7 @@ def test_a_handoff_says_why_and_an_interruption_how() -> None:
         "HANDOFF code run_1: no backend can run this (program missing); nothing was changed."
         == line
     )
-    cut = cut_off(Status.INTERRUPTED, "interrupted", "It died.", None)
+    cut = cut_off(Status.INTERRUPTED, "interrupted", "It died.", Progress(state="queued"))
     line = closed_text(RUN, cut, 1).splitlines()[0]
     assert "INTERRUPTED code run_1: ended after 1.0 s (interrupted); nothing was changed." == line
 
@@ -140,8 +121,12 @@ def test_an_interrupted_session_can_be_continued() -> None:
 
 def test_a_running_answer_names_the_tool_that_waits() -> None:
     """And what the droid does now."""
-    doing = running(RUN, Progress(state="tool", tool="Read"), 12.4)
+    reading, thinking = Progress(state="tool", tool="Read"), Progress(state="thinking")
+    doing = running(RUN, reading, 12.4)
     assert "RUNNING code run_1: it waits for a free slot, 12 s so far." in doing.text
+    started = replace(RUN, code="waiting")
+    assert "RUNNING code run_1: it is using Read, 3 s so far." in running(started, reading, 3).text
+    assert "RUNNING code run_1: it is thinking, 3 s so far." in running(started, thinking, 3).text
     assert {"tool": "droid_wait", "arguments": {"run_id": "run_1"}, "after_s": 0} == doing.next
 
 
@@ -156,3 +141,7 @@ def test_a_conflict_names_the_other_writer() -> None:
     """By droid, by run, or as somebody."""
     conflict = Conflict(key="db", base=None, ours={"value": 1}, theirs={"value": 2, "droid": "d"})
     assert "`db` was also changed by d: theirs is 2, ours 1" in conflict_sentence(conflict)
+    by_run = replace(conflict, theirs={"value": 2, "run_id": "run_2"})
+    assert "`db` was also changed by run_2: " in conflict_sentence(by_run)
+    by_nobody = replace(conflict, theirs={"value": 2})
+    assert "`db` was also changed by another writer: " in conflict_sentence(by_nobody)

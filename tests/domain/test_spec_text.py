@@ -185,6 +185,10 @@ def test_reasoning_efforts_are_those_of_the_droid() -> None:
             ours("  fallback: [droid_cly]\n"),
             "7: factory_mcp.fallback.1: `droid_cly` is no backend;",
         ),
+        (
+            changed("effects: none", "effects: unsafe\n  fallback: [droid_cli, llm]"),
+            "fallback.2: `llm` sees no folder: it is for droids whose effects are `none`",
+        ),
         (ours("  fallback: [handoff]\n"), "`handoff` always comes last by itself; leave it out"),
         (ours("  fallback: [droid_cli, droid_cli]\n"), "fallback.2: `droid_cli` stands here a sec"),
         (ours("  mode: a b\n"), "7: factory_mcp.mode: `a b` must be letters, digits and `-`"),

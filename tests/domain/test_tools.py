@@ -65,6 +65,15 @@ def test_a_spec_adds_its_own_options_and_caps_autonomy() -> None:
     assert ["off", "low", "medium"] == capped
 
 
+@pytest.mark.requirement("CLIENT-10")
+def test_every_client_is_told_what_one_of_them_obeys() -> None:
+    """The droids and droid_wait are offered at once; no result is long enough for a file."""
+    metas = {tool.name: tool.meta for tool in all_tools((READER, WRITER))}
+    assert {100_000} == {meta["anthropic/maxResultSizeChars"] for meta in metas.values()}
+    at_once = {name for name, meta in metas.items() if meta.get("anthropic/alwaysLoad")}
+    assert {"architect_droid", "code_droid", "droid_wait"} == at_once
+
+
 def test_there_are_ten_tools_for_five_droids() -> None:
     """The droids come first."""
     specs = tuple(replace(READER, name=f"d{n}") for n in range(5))

@@ -3,19 +3,23 @@
     with FakeModel(lambda messages: "hello") as model:
         ...  # point a program at model.url
 
-A script gets the messages of one request and returns a reply: a text, `Tool`, `Fail`, `Slow` or
-`Hang`. `stop` refuses connections; `start` serves again on the same port. The real droid asks
-for a session title apart, without tools; that is answered here and never reaches the script.
+A script gets the messages of one request and returns a reply: a text, `Tool`, `Fail`, `Slow`,
+`Hang` or `Raw`. `stop` refuses connections; `start` serves again on the same port. The real droid
+asks for a session title apart, without tools; that is answered here and never reaches the script,
+unless the model is `toolless`. `GET /v1/models` answers with `models`.
 """
 
 import json
+import select
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 Messages = list[dict[str, Any]]
+
+_NONE: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class Fail:
 
     status: int
     message: str = "the fake model was told to fail"
+    headers: dict[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,18 @@ class Hang:
     """Nothing at all until the server stops or the client goes away."""
 
 
-Reply = str | Tool | Fail | Slow | Hang
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Bytes as they are, after which the connection is closed, or held while `hold`."""
+
+    body: bytes
+    status: int = 200
+    content_type: str = "text/event-stream"
+    length: int | None = None  # what the header says
+    hold: bool = False
+
+
+Reply = str | Tool | Fail | Slow | Hang | Raw
 Script = Callable[[Messages], Reply]
 
 
@@ -96,6 +112,9 @@ class FakeModel:
     script: Script
     requests: list[Asked] = field(default_factory=list[Asked])
     port: int = 0
+    toolless: bool = False
+    models: Reply = field(default_factory=lambda: Fail(404))
+    gone: threading.Event = field(default_factory=threading.Event)  # a client left a `Hang`
     _server: ThreadingHTTPServer | None = None
     _stopping: threading.Event = field(default_factory=threading.Event)
     _arrived: threading.Condition = field(default_factory=threading.Condition)
@@ -164,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers.get("content-length") or 0)))
         self.close_connection = True
-        if not body.get("tools"):
+        if not body.get("tools") and not self.server.model.toolless:
             self._stream("Title")
             return
         self._reply(self.server.model.answer(Asked(headers=dict(self.headers), body=body)))
@@ -174,18 +193,39 @@ class _Handler(BaseHTTPRequestHandler):
             case Fail():
                 self._fail(reply)
             case Hang():
-                self.server.model.pause(None)
+                self._hang()
+            case Raw():
+                self._raw(reply)
             case _:
                 self._stream(reply)
+
+    def do_GET(self) -> None:
+        self._reply(self.server.model.models)
+
+    def _hang(self) -> None:
+        while not self.server.model.pause(0.05):
+            if select.select([self.connection], [], [], 0)[0] and not self.connection.recv(1):
+                self.server.model.gone.set()
+                return
+
+    def _raw(self, reply: Raw) -> None:
+        length = {} if reply.length is None else {"content-length": str(reply.length)}
+        self._head(reply.status, reply.content_type, length)
+        self.wfile.write(reply.body)
+        self.wfile.flush()
+        if reply.hold:
+            self._hang()
 
     def _fail(self, reply: Fail) -> None:
         error = {"error": {"message": reply.message, "type": "fake"}}
         payload = json.dumps(error).encode()
-        self._head(reply.status, "application/json")
+        self._head(reply.status, "application/json", reply.headers)
         self.wfile.write(payload)
 
-    def _head(self, status: int, content_type: str) -> None:
+    def _head(self, status: int, content_type: str, headers: Mapping[str, str] = _NONE) -> None:
         self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.send_header("content-type", content_type)
         self.send_header("connection", "close")
         self.end_headers()

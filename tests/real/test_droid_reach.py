@@ -179,6 +179,7 @@ async def test_a_settings_file_of_its_own_brings_the_model(
     assert version in TESTED
     assert [
         ("droid program", True, f"{droid.program}, version {version}"),
+        ("ps", True, shutil.which("ps")),
         ("droid home", True, f"{droid.home} (a private one)"),
         ("droid access", True, "1 custom model(s)"),
     ] == [(check.name, check.ok, check.detail) for check in checks]

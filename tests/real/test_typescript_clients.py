@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.real.ts_client import Version, run_ts
+from tests.real.ts_client import Version, run_ts, ts_client
+from tests.real.ts_memory import uses_the_memory
 
 CLIENTS = [
     pytest.param("v1", "legacy", "2025-11-25", id="sdk-1"),
@@ -63,3 +64,13 @@ async def test_a_typescript_client_that_leaves_leaves_no_server_behind(
     assert protocol == hello["result"]["protocolVersion"]
     with pytest.raises(ProcessLookupError):
         os.kill(hello["result"]["pid"], 0)
+
+
+@pytest.mark.requirement("PROTOCOL-6")
+@pytest.mark.parametrize(("version", "era", "protocol"), CLIENTS)
+async def test_a_typescript_client_watches_the_memory(
+    version: Version, era: str, protocol: str, tmp_path: Path
+) -> None:
+    """Templates, completion, prompts, and a context that changed."""
+    async with ts_client(version, _stdio(tmp_path, era)) as client:
+        await uses_the_memory(client, protocol)

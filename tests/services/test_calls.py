@@ -1,13 +1,9 @@
 """Calls: what repeats a run, what stops one, what is waited for, what is remembered."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import TaskGroup
 
 from factory_mcp.domain.errors import (
     BackendUnavailable,
@@ -22,57 +18,16 @@ from factory_mcp.domain.errors import (
 from factory_mcp.domain.model import (
     LOCAL,
     Autonomy,
-    Envelope,
     Outcome,
     Principal,
     Progress,
     SideEffects,
     Status,
 )
-from tests.house import House, house
+from tests.house import House, Watcher, house, until
 
 REMEMBER = Outcome(text='We chose Postgres.\n```context\n{"db": "postgres"}\n```\n')
-FOR_EVER = 1e9
 FAILED = BackendUnavailable("no route", evidence=Progress(state="starting"))
-
-
-@dataclass
-class Watcher:
-    """Somebody who waits for a run."""
-
-    run: anyio.Event = field(default_factory=anyio.Event)
-    heard: list[str] = field(default_factory=list[str])
-
-    def opened(self, run_id: str) -> None:
-        assert run_id.startswith("run_")
-        self.run.set()
-
-    async def told(self, doing: str, seconds: float) -> None:
-        self.heard.append(f"{doing} {seconds:.0f}")
-
-
-async def started(home: House, tasks: TaskGroup, **more: Any) -> list[Envelope]:
-    """Start a call in the background, and return once it has its run.
-
-    Its envelope lands in the list when it is answered.
-    """
-    answers: list[Envelope] = []
-    watcher = Watcher()
-
-    async def call() -> None:
-        answers.append(await home.app.calls.call(home.request(**more), FOR_EVER, watcher))
-
-    tasks.start_soon(call)
-    with anyio.fail_after(10):
-        await watcher.run.wait()
-    return answers
-
-
-async def until(true: Callable[[], object]) -> None:
-    """Let the others run until it is so."""
-    with anyio.fail_after(10):
-        while not true():
-            await anyio.lowlevel.checkpoint()
 
 
 @pytest.mark.requirement("CALLS-6")
@@ -87,6 +42,19 @@ async def test_an_answered_call_is_in_the_history_with_its_node(tmp_path: Path) 
         path = await home.app.contexts.path(LOCAL, answer.context_id or "", "node")
         assert {"db": "postgres"} == path[-1].data
         assert ("architect", run.id) == (path[-1].droid, path[-1].run_id)
+
+
+@pytest.mark.requirement("CALLS-4")
+async def test_facts_that_cannot_be_remembered_are_named_in_the_result(tmp_path: Path) -> None:
+    """The work is done all the same, and its summary remembered."""
+    broken = Outcome(text="We chose Postgres.\n```context\n{db: postgres}\n```\n")
+    async with house(tmp_path, broken) as home:
+        answer = await home.app.calls.call(home.request(), 10, None)
+        path = await home.app.contexts.path(LOCAL, answer.context_id or "", "node")
+    warning = "The droid's context block was not valid JSON; only its summary was remembered."
+    assert (Status.DONE, (warning,)) == (answer.status, answer.warnings)
+    assert f"Note: {warning}" in answer.text
+    assert ("We chose Postgres.", {}) == (path[-1].summary, path[-1].data)
 
 
 @pytest.mark.requirement("CALLS-7")
@@ -131,12 +99,7 @@ async def test_a_call_answers_running_and_droid_wait_collects_it(tmp_path: Path)
     """The wait ends, the work goes on."""
     gate = anyio.Event()
     async with house(tmp_path, gate=gate) as home, anyio.create_task_group() as tasks:
-        answers: list[Envelope] = []
-
-        async def call() -> None:
-            answers.append(await home.app.calls.call(home.request(), 45, None))
-
-        tasks.start_soon(call)
+        answers = await home.start(tasks, wait_s=45)
         run = await home.until("waiting")
         home.clock.advance(46)
         await until(lambda: answers)
@@ -152,9 +115,9 @@ async def test_the_same_call_attaches_to_the_run_that_is_open(tmp_path: Path) ->
     gate = anyio.Event()
     async with house(tmp_path, gate=gate) as home:
         async with anyio.create_task_group() as tasks:
-            first = await started(home, tasks)
+            first = await home.start(tasks)
             await home.until("waiting")
-            second = await started(home, tasks)
+            second = await home.start(tasks)
             gate.set()
         assert first[0].run_id == second[0].run_id
         assert 1 == len(home.backend.works)
@@ -179,7 +142,7 @@ async def test_a_repeated_handoff_is_tried_again(tmp_path: Path) -> None:
     """Only work that was done is answered twice."""
     steps = (FAILED, FAILED, Outcome(text="now"))
     async with house(tmp_path, *steps) as home, anyio.create_task_group() as tasks:
-        answers = await started(home, tasks, droid="code")
+        answers = await home.start(tasks, droid="code")
         with anyio.fail_after(10):
             while not answers:
                 home.clock.advance(1)
@@ -219,9 +182,8 @@ async def test_a_cancel_stops_the_run_and_says_what_is_known(tmp_path: Path) -> 
     gate = anyio.Event()
     async with house(tmp_path, gate=gate) as home:
         async with anyio.create_task_group() as tasks:
-            answers = await started(home, tasks)
-            run = await home.until("waiting")
-            await until(lambda: home.backend.works)
+            answers = await home.start(tasks)
+            run = await home.at_work()
             ended = await home.app.calls.cancel(LOCAL, run.id, "not needed")
         assert (Status.CANCELLED, "cancelled") == (ended.status, ended.code)
         assert ended.text == answers[0].text
@@ -236,7 +198,7 @@ async def test_runs_beyond_the_slots_are_queued(tmp_path: Path) -> None:
     gate = anyio.Event()
     async with house(tmp_path, gate=gate, FACTORY_MCP_MAX_PARALLEL="1") as home:
         async with anyio.create_task_group() as tasks:
-            await started(home, tasks, task="one")
+            await home.start(tasks, task="one")
             await home.until("waiting")
             queued = await home.app.calls.call(home.request("two"), 0, None)
             assert (Status.RUNNING, "queued") == (queued.status, queued.code)
@@ -257,14 +219,11 @@ async def test_stopping_interrupts_and_the_same_call_continues_the_session(
 
     async def play(home: House) -> None:
         async with anyio.create_task_group() as tasks:
-            answers = await started(home, tasks, droid="code")
-            await home.until("waiting")
-            live = home.app.runs
-            await until(lambda: home.backend.works)
-            work = home.backend.works[0]
-            report = live._live[work.run_id].report  # noqa: SLF001 — a backend's own handle
-            report(Progress(state="tool", session_id="s1", side_effects=SideEffects.POSSIBLE))
-            await live.stop("The editor went away")
+            answers = await home.start(tasks, droid="code")
+            await home.at_work()
+            known = Progress(state="tool", session_id="s1", side_effects=SideEffects.POSSIBLE)
+            home.report(known)
+            await home.app.runs.stop("The editor went away")
         assert (Status.INTERRUPTED, "s1") == (answers[0].status, answers[0].session_id)
         assert SideEffects.POSSIBLE == answers[0].side_effects
         with pytest.raises(ShuttingDown):

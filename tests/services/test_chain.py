@@ -135,11 +135,7 @@ async def test_a_handoff_says_why_and_how_to_mend_it() -> None:
     result = await house.run(replace(SPEC, fallback=("a", "elsewhere", "handoff")))
     brief = result.outcome.handoff
     assert brief is not None
-    expected = (
-        "a failed with backend_missing: droid is not installed; "
-        "tried: a backend_missing, elsewhere not_configured"
-    )
-    assert expected == brief.reason
+    assert "a failed with backend_missing: droid is not installed" == brief.reason
     assert ("To mend a: npm install -g droid",) == result.outcome.warnings
     assert ["a failed backend_missing", "elsewhere skipped not_configured"] == tried(result)
 

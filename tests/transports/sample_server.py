@@ -110,6 +110,10 @@ async def all_well() -> list[Check]:
     return [Check(name="sample", ok=True, detail="well")]
 
 
+async def nothing() -> None:
+    """Nothing is open, or to be stopped."""
+
+
 @asynccontextmanager
 async def no_lifespan() -> AsyncGenerator[None]:
     """Nothing has to be up."""
@@ -126,7 +130,8 @@ async def serving(app: HttpApp, host: str = "127.0.0.1") -> AsyncGenerator[str]:
     """The application on a free port; yields its base URL."""
 
     async def run(*, task_status: Any) -> None:
-        await serve(app, host=host, port=0, shutdown=Shutdown(), task_status=task_status)
+        at_once = Shutdown(drain=nothing, stop=nothing)
+        await serve(app, host=host, port=0, shutdown=at_once, task_status=task_status)
 
     async with anyio.create_task_group() as tasks:
         yield await tasks.start(run)

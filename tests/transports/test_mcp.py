@@ -1,40 +1,24 @@
 """MCP: tools, resources and cancels, through a client of the one server, in both eras."""
 
 import json
-from collections.abc import Callable
+import re
 from pathlib import Path
 from typing import Any
 
 import anyio
 import mcp_types as t
 import pytest
-from mcp import Client, MCPError
+from mcp import MCPError
 
-from factory_mcp.domain.model import LOCAL, Outcome, Status
-from tests.house import House, client, house
+from factory_mcp.domain.model import Outcome, Status
+from factory_mcp.transports.mcp import REMEMBERED, Waiting
+from tests.house import House, client, house, until
+from tests.transports.messages import said, text_of
 
 MODES = ("auto", "legacy")
+ALWAYS = "anthropic/alwaysLoad"
 LONG = Outcome(text="\n".join(f'line {n} "quoted"' for n in range(3000)))
 LEARNT = Outcome(text='Use Postgres.\n```context\n{"db": "postgres", "big": "x"}\n```\n')
-
-
-def text_of(result: t.CallToolResult) -> str:
-    assert 1 == len(result.content)
-    block = result.content[0]
-    assert isinstance(block, t.TextContent)
-    return block.text
-
-
-def said(result: t.CallToolResult) -> dict[str, Any]:
-    """The structured half of a result."""
-    structured: Any = result.structured_content
-    return structured or {}
-
-
-async def until(true: Callable[[], object]) -> None:
-    with anyio.fail_after(10):
-        while not true():
-            await anyio.lowlevel.checkpoint()
 
 
 @pytest.mark.requirement("CALLS-14")
@@ -43,13 +27,17 @@ async def test_ten_tools_are_listed_with_their_rights(tmp_path: Path, mode: str)
     """Read-only is what only reads."""
     async with house(tmp_path) as home, client(home, mode=mode) as c:
         tools = {tool.name: tool for tool in (await c.list_tools()).tools}
+        assert len(c.instructions or "") <= 2000
     assert 10 == len(tools)
+    assert all(re.fullmatch("[a-z]+(_[a-z]+)+", name) and len(name) <= 40 for name in tools)
     reads = {n for n, tool in tools.items() if tool.annotations and tool.annotations.read_only_hint}
     expected = {"architect_droid", "knowledge_droid", "droid_wait", "context_search"}
     assert expected | {"context_read"} == reads
     schemas = {json.dumps(tool.output_schema) for tool in tools.values()}
     assert 1 == len(schemas)
     assert all(len((tool.description or "").encode()) <= 1800 for tool in tools.values())
+    at_once = {name for name, tool in tools.items() if (tool.meta or {}).get(ALWAYS)}
+    assert {*(name for name in tools if name.endswith("_droid")), "droid_wait"} == at_once
 
 
 @pytest.mark.requirement("CALLS-15")
@@ -184,7 +172,7 @@ async def send_cancel(of: House, reason: str | None, expected: Status) -> Status
     """Cancel a waiting call's request with that reason; how its run stands afterwards."""
     async with client(of, mode="legacy") as c, anyio.create_task_group() as tasks:
         tasks.start_soon(c.call_tool, "code_droid", {"task": "x"})
-        run = await of.until("waiting")
+        await of.until("waiting")
         await until(lambda: of.backend.works)
         for request_id in range(1, 9):  # the request's own id is among them
             params = t.CancelledNotificationParams(request_id=request_id, reason=reason)
@@ -193,7 +181,8 @@ async def send_cancel(of: House, reason: str | None, expected: Status) -> Status
             await of.until("cancelled")
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()  # a cancelled request is never answered
-    return (await of.app.calls.run(LOCAL, run.id)).status
+    (run,) = await of.runs()
+    return run.status
 
 
 @pytest.mark.requirement("CALLS-17")
@@ -233,9 +222,12 @@ async def test_a_cancel_for_an_answered_request_is_ignored(tmp_path: Path) -> No
         assert "done" == said(ended)["status"]
 
 
-async def test_a_repeated_call_of_claude_code_is_one_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("key", ["claudecode/toolUseId", "callId"])
+async def test_a_call_that_claude_code_or_codex_repeats_is_one_run(
+    tmp_path: Path, key: str
+) -> None:
     """Its own id of the call is the key."""
-    meta: Any = {"claudecode/toolUseId": "toolu_1"}
+    meta: Any = {key: "call_1"}
     async with house(tmp_path) as home, client(home) as c:
         first = await c.call_tool("architect_droid", {"task": "x"}, meta=meta)
         again = await c.call_tool("architect_droid", {"task": "x"}, meta=meta)
@@ -244,63 +236,12 @@ async def test_a_repeated_call_of_claude_code_is_one_run(tmp_path: Path) -> None
         assert 1 == len(home.backend.works)
 
 
-# ---------------------------------------------------------------------------------- resources
-
-
-async def read(c: Client, uri: str) -> str:
-    contents = (await c.read_resource(uri)).contents[0]
-    assert isinstance(contents, t.TextResourceContents)
-    return contents.text
-
-
-@pytest.mark.requirement("CALLS-18")
-@pytest.mark.parametrize("mode", MODES)
-async def test_what_was_learnt_is_a_resource_and_a_tool(tmp_path: Path, mode: str) -> None:
-    """Half of the clients have no resources: the tool shows the same."""
-    async with house(tmp_path, LEARNT) as home, client(home, mode=mode) as c:
-        made = await c.call_tool("architect_droid", {"task": "x"})
-        node = said(made)["context_id"]
-        run = said(made)["run_id"]
-        uris = [str(resource.uri) for resource in (await c.list_resources()).resources]
-        listed = {"context://index", f"context://{node}", f"run://{run}", "droid://architect"}
-        assert listed <= set(uris)
-        assert 6 == len((await c.list_resource_templates()).resource_templates)
-        assert {"db": "postgres", "big": "x"} == json.loads(
-            await read(c, f"context://{node}/merged")
-        )
-        for view in ("node", "chain", "merged"):
-            uri = f"context://{node}" + ("" if view == "node" else f"/{view}")
-            by_tool = await c.call_tool("context_read", {"id": node, "view": view})
-            data = said(by_tool)["data"]
-            assert json.loads(await read(c, uri)) == data["value"]
-            by_uri = await c.call_tool("context_read", {"uri": uri})
-            assert data == said(by_uri)["data"]
-        assert run == json.loads(await read(c, f"run://{run}"))["run_id"]
-        assert LEARNT.text == await read(c, f"run://{run}/output")
-        assert "# architect" in await read(c, "droid://architect")
-        assert node in await read(c, "context://index")
-        index = await c.call_tool("context_read", {"uri": "context://index"})
-        assert node in text_of(index)
-
-
-async def test_an_open_run_is_a_resource_too(tmp_path: Path) -> None:
-    """It says how it stands."""
-    gate = anyio.Event()
-    async with house(tmp_path, gate=gate) as home, client(home) as c:
-        answer = await c.call_tool("code_droid", {"task": "x", "wait_s": 0})
-        run_id = said(answer)["run_id"]
-        assert "running" == json.loads(await read(c, f"run://{run_id}"))["status"]
-        gate.set()
-
-
-@pytest.mark.parametrize(
-    "uri", ["context://none", "run://none", "droid://none", "context://a/b/c", "x://y", "nothing"]
-)
-async def test_an_unknown_resource_is_an_error_that_names_it(tmp_path: Path, uri: str) -> None:
-    """With what to do instead."""
-    async with house(tmp_path) as home, client(home) as c:
-        with pytest.raises(MCPError, match="There is no"):
-            await c.read_resource(uri)
+def test_waits_that_were_never_answered_are_forgotten_in_the_end() -> None:
+    """A client that leaves without a cancel leaves an entry."""
+    waiting = Waiting()
+    for number in range(REMEMBERED + 1):
+        waiting.add(("session", number), f"run_{number}")
+    assert [None, "run_1"] == [waiting.forget(("session", number)) for number in (0, 1)]
 
 
 # ------------------------------------------------------------------------------ shared context
@@ -357,7 +298,8 @@ async def test_a_merge_names_its_conflicts_until_they_are_settled(tmp_path: Path
         theirs = await write(data={"b": 2, "db": "y"}, droid="code", context_id="new")
         merge = {"context_id": ours, "merge": theirs}
         refused = await c.call_tool("context_write", merge)
-        assert "`db` was also changed by code: theirs is 'y', ours 'x'" in text_of(refused)
+        assert '`db`: ours is "x" (architect' in text_of(refused)
+        assert 'theirs is "y" (code' in text_of(refused)
         merged = await write(**merge, data={"db": "z"}, summary="settled")
         value = await c.call_tool("context_read", {"id": merged, "view": "merged"})
         data = said(value)["data"]

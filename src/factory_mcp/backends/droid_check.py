@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -56,6 +57,16 @@ def program(path: Path, found: str | None) -> Check:
     if not oldest <= _order(found) <= newest:
         note = f" (outside the tested range {TESTED[0]} to {TESTED[1]})"
     return Check(name="droid program", ok=True, detail=f"{path}, version {found}{note}")
+
+
+def process_list() -> Check:
+    """Whether there is `ps`: without it the droid ends each command that it runs with SIGKILL."""
+    found = shutil.which("ps")
+    if found is None:
+        detail = "there is no ps: the droid kills every command that it runs"
+        fix = "Debian, Ubuntu: apt-get install procps"
+        return Check(name="ps", ok=False, detail=detail, fix=fix)
+    return Check(name="ps", ok=True, detail=found)
 
 
 def home(path: Path, private: Path | None) -> Check:

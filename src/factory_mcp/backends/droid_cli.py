@@ -76,7 +76,7 @@ class DroidCli:
             return await attempt(work, launch, report, self.clock).run(self.tick_s)
 
     async def check(self) -> Sequence[Check]:
-        """The program and its version, the HOME in use, and whether there is any model to use."""
+        """The program and its version, `ps`, the HOME in use, and whether there is any model."""
         program = await anyio.to_thread.run_sync(self._find)
         if program is None:
             return [droid_check.missing(self.program)]
@@ -87,7 +87,12 @@ class DroidCli:
         access = await anyio.to_thread.run_sync(
             droid_check.access, home, self.settings_file, frozenset(self._secrets())
         )
-        return [droid_check.program(program, version), droid_check.home(home, self.home), access]
+        return [
+            droid_check.program(program, version),
+            droid_check.process_list(),
+            droid_check.home(home, self.home),
+            access,
+        ]
 
     def _find(self) -> Path | None:
         found = shutil.which(self.program or "droid")

@@ -6,7 +6,6 @@ The SDK takes a second to import, so this module is imported with the first atte
 """
 
 import contextlib
-import re
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -29,6 +28,7 @@ from droid_sdk.low_level import (
 from factory_mcp.backends import processes
 from factory_mcp.backends.droid_events import Turn, exception_kind
 from factory_mcp.backends.droid_launch import Launch
+from factory_mcp.backends.texts import cut, writable
 from factory_mcp.domain.errors import (
     BackendError,
     BackendGarbage,
@@ -44,7 +44,6 @@ from factory_mcp.telemetry import log
 
 TAG = "factory-mcp"
 
-_LARGEST_TEXT = 4 << 20  # bytes
 _MCP_PATIENCE_S = 20
 _INTERRUPT_S = 2
 _CLOSE_S = 1
@@ -52,13 +51,6 @@ _TERM_S = 3
 _KILL_S = 8
 _GONE_S = 2
 _LOOK_S = 0.05
-
-_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
-
-
-def writable(text: str) -> str:
-    """The text with NUL and lone surrogates replaced, which neither JSON nor a store can take."""
-    return _UNWRITABLE.sub("\ufffd", text)
 
 
 def allowed_tools(spec: DroidSpec) -> list[str]:
@@ -244,7 +236,7 @@ class Attempt:
 
     def _outcome(self) -> Outcome:
         turn = self._turn
-        text, warnings = _cut(writable(turn.text))
+        text, warnings = cut(writable(turn.text))
         for server in self._work.droid.mcp_servers:
             if turn.mcp_status.get(server) != "connected":
                 warnings.append(f"partial: the MCP server {server} was not connected")
@@ -337,11 +329,3 @@ def _belongs(settings: SessionSettings, spec: DroidSpec) -> bool:
         return any((tag.metadata or {}).get("droid") == spec.name for tag in tags)
     prompt = settings.system_prompt
     return isinstance(prompt, SystemPromptPreset) and prompt.append == writable(spec.prompt)
-
-
-def _cut(text: str) -> tuple[str, list[str]]:
-    data = text.encode()
-    if len(data) <= _LARGEST_TEXT:
-        return text, []
-    kept = data[:_LARGEST_TEXT].decode(errors="ignore")
-    return kept, [f"partial: the answer had {len(data)} bytes; the first {_LARGEST_TEXT} are kept"]

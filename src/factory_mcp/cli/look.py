@@ -1,6 +1,6 @@
 """Commands that look: doctor, history, config."""
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Annotated, Any, cast
 
@@ -76,7 +76,7 @@ def show(*, json: AsJson = False) -> None:
     """Print the settings in force, secrets left out."""
     with one_line_errors():
         settings = Settings.load()
-    secret = ("api_key", "pepper")
+    secret = {field.name for field in fields(settings) if not field.repr}
     rows = {
         name: ("set" if value else "not set") if name in secret else value
         for name, value in asdict(settings).items()

@@ -1,7 +1,6 @@
 """`factory-mcp serve`: the server on HTTP, and with `--hello` its first call."""
 
-import shutil
-import sys
+import json
 from dataclasses import replace
 from functools import partial
 from typing import Annotated
@@ -10,8 +9,10 @@ import anyio
 import typer
 
 from factory_mcp.app import App, build, over_http
+from factory_mcp.cli.install import program
 from factory_mcp.cli.show import check_line, one_line_errors
-from factory_mcp.domain.errors import NotLoopback
+from factory_mcp.clients.entry import NAME
+from factory_mcp.clients.table import clients
 from factory_mcp.settings import Settings
 from factory_mcp.transports.http import DRAIN_S, Shutdown
 from factory_mcp.transports.http import serve as serve_http
@@ -26,8 +27,6 @@ def serve(
     """Serve MCP on HTTP until SIGTERM or Ctrl-C."""
     with one_line_errors():
         settings = Settings.load()
-        if settings.auth == "required":
-            raise NotLoopback("FACTORY_MCP_AUTH is `required`, and there are no API keys yet.")
         settings = replace(
             settings,
             host=host or settings.host,
@@ -40,7 +39,7 @@ def serve(
 async def _serve(app: App, hello: bool) -> None:
     shutdown = Shutdown(
         drain=partial(app.runs.drain, DRAIN_S),
-        stop=partial(app.runs.stop, "The server was told to stop"),
+        stop=partial(app.stop, "The server was told to stop"),
     )
     listen = partial(
         serve_http,
@@ -74,11 +73,13 @@ async def _hello(app: App, url: str) -> None:
 
 
 def _paste(url: str) -> str:
-    program = shutil.which(sys.argv[0]) or sys.argv[0]
+    ours = program()
+    entry = {"command": ours, "args": ["stdio"], "timeout": 300}
     return f"""
-Paste into your editor's MCP configuration (it starts the server itself):
+Put it into your editor; it then starts the server itself, or with --remote calls this one:
 
-  {{"mcpServers": {{"factory": {{"command": "{program}", "args": ["stdio"], "timeout": 300}}}}}}
+  {ours} install {"|".join(clients())}
+  {ours} install CLIENT --remote {url}/mcp
 
-or, for this server:  {{"mcpServers": {{"factory": {{"url": "{url}/mcp"}}}}}}
+or paste:  {json.dumps({"mcpServers": {NAME: entry}})}
 """

@@ -285,8 +285,8 @@ def explain(reason: StopReason, past: Past, retry_after_s: float | None) -> str:
         first = f"{cause.backend} failed with {cause.code}: {one_line(cause.message)}"
     else:
         first = f"{cause.backend} was not asked: {cause.code}"
-    tried = ", ".join(f"{step.backend} {step.code}" for step in past)
-    others = f"; tried: {tried}" if len(past) > 1 else ""
+    tried = [f"{step.backend} {step.code}" for step in past if step.code != NOT_CONFIGURED]
+    others = f"; tried: {', '.join(tried)}" if len(tried) > 1 else ""
     again = f"; it may work again in {retry_after_s:.0f} s" if retry_after_s else ""
     return f"{first}{_ENDINGS[reason]}{others}{again}"
 

@@ -27,6 +27,7 @@
     │   ├── BackendUnauthorized     backend_unauthorized       next backend
     │   ├── BackendQuota            backend_quota              next backend
     │   ├── BackendRejected         backend_rejected           next backend
+    │   ├── BackendContextTooLong   backend_context_too_long   next backend
     │   ├── BackendWrongModel       backend_wrong_model        next backend
     │   ├── WorkspaceUnreachable    workspace_unreachable      next backend
     │   ├── BackendUnavailable      backend_unavailable        counts, may be tried again
@@ -286,6 +287,13 @@ class BackendRejected(BackendError):
 
     code = "backend_rejected"
     remedy = "Shorten or change the task; the provider's message says what it refused."
+
+
+class BackendContextTooLong(BackendError):
+    """The prompt does not fit into the model's context window."""
+
+    code = "backend_context_too_long"
+    remedy = "Shorten the task or its context, or use a model with a larger context window."
 
 
 class BackendWrongModel(BackendError):

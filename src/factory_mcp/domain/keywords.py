@@ -34,6 +34,11 @@ def tokens(text: str) -> list[str]:
     return found
 
 
+def telling(words: list[str]) -> list[str]:
+    """The words of a query without those that are in every text; all of them if nothing is left."""
+    return [word for word in words if word not in FILLERS] or words
+
+
 def texts_in(value: Any) -> Iterator[str]:
     """What can be read in a JSON value: its keys, texts and numbers."""
     match value:
@@ -79,3 +84,16 @@ def _stem(word: str) -> str:
     if stem != word and len(stem) > 2 and _VOWEL.search(stem):  # noqa: PLR2004 — need, used
         word = _DOUBLED.sub(r"\1", stem)
     return word.removesuffix("e") if len(word) > 3 else word  # noqa: PLR2004 — use
+
+
+FILLERS: Final = frozenset(
+    tokens(
+        "a about after all also an and any are as at be because been before being but by can could"
+        " did do does doing done each for from had has have he her here him his how i if in into is"
+        " it its just may me might must my no nor not now of on once only or other our over own she"
+        " should so some such than that the their them then there these they this those through to"
+        " too until up us was we were what when where which while who whose why will with would you"
+        " your"
+    )
+)
+"""English words that say nothing about a text, as `tokens` gives them."""

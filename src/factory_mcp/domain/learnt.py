@@ -20,12 +20,16 @@ def learnt(text: str) -> tuple[Json, str | None]:
     if not blocks:
         return {}, None
     try:
-        value: Any = json.loads(blocks[-1])
-    except ValueError:
+        value: Any = json.loads(blocks[-1], parse_constant=_refuse)
+    except (ValueError, RecursionError):
         return {}, "The droid's context block was not valid JSON; only its summary was remembered."
     if not isinstance(value, dict):
         return {}, "The droid's context block was no object; only its summary was remembered."
     return cast("Json", value), None
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def summary(text: str) -> str:

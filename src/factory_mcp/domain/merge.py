@@ -4,6 +4,7 @@ Keys of the top level are merged; a value is one whole. `None` stands for an abs
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from factory_mcp.domain.hash_chain import canonical
 from factory_mcp.domain.model import Conflict, ContextNode, Json
@@ -19,8 +20,8 @@ def merged_view(nodes: Iterable[ContextNode]) -> Json:
     """What a chain says now: its nodes from the root on, the nearest to the head wins."""
     view: Json = {}
     for node in nodes:
-        view = apply(view, node.data)
-    return view
+        view.update(node.data)
+    return apply(view, {})
 
 
 def three_way(base: Json, ours: Json, theirs: Json) -> tuple[Json, tuple[str, ...]]:
@@ -52,37 +53,69 @@ def merge_chains(
 ) -> tuple[Json, tuple[Conflict, ...]]:
     """What to change in our chain so that it holds both, and where they disagree.
 
-    Both are whole paths from their roots; what they share is the base of the merge.
+    Both are whole paths from their roots. The base of the merge is what they share, nothing if
+    they share no node, or what the one had of the other at the last merge between them.
     """
-    shared = sum(1 for one, other in zip(ours, theirs, strict=False) if one.id == other.id)
-    base = merged_view(ours[:shared])
-    mine, other = merged_view(ours), merged_view(theirs)
-    changes, keys = three_way(base, mine, other)
-    our_authors, their_authors = authors_of(ours), authors_of(theirs)
+    bases = [merged_view(nodes) for nodes in _bases(ours, theirs)]
+    base, mine, other = bases[0], merged_view(ours), merged_view(theirs)
+    changes, keys = _agreed([three_way(base, mine, other) for base in bases])
+    our_authors, their_authors = _authors_of(ours), _authors_of(theirs)
     conflicts = tuple(
         Conflict(
             key=key,
             base=base.get(key),
-            ours=side(key, mine, our_authors.get(key)),
-            theirs=side(key, other, their_authors.get(key)),
+            ours=_side(mine.get(key), our_authors[key]),
+            theirs=_side(other.get(key), their_authors[key]),
         )
         for key in keys
     )
     return changes, conflicts
 
 
-def authors_of(nodes: Iterable[ContextNode]) -> dict[str, ContextNode]:
+def _bases(
+    ours: Sequence[ContextNode], theirs: Sequence[ContextNode]
+) -> list[Sequence[ContextNode]]:
+    """The last state that both have known; two where each has taken over the other's at once."""
+    shared = sum(1 for one, other in zip(ours, theirs, strict=False) if one.id == other.id)
+    taken, by_us = _taken(ours, theirs)
+    given, by_them = _taken(theirs, ours)
+    if max(taken, given) <= shared:
+        return [ours[:shared]]
+    if taken <= shared or by_us <= given:
+        return [ours[:given]]
+    if given <= shared or by_them <= taken:
+        return [theirs[:taken]]
+    return [theirs[:taken], ours[:given]]
+
+
+def _taken(ours: Sequence[ContextNode], theirs: Sequence[ContextNode]) -> tuple[int, int]:
+    """How many of their nodes we have taken over at most, and the number of ours that did it."""
+    places = {node.id: place for place, node in enumerate(theirs, 1)}
+    merges = ((places.get(node.merged_id or "", 0), -at) for at, node in enumerate(ours, 1))
+    place, at = max(merges, default=(0, 0))
+    return place, -at
+
+
+def _agreed(results: Sequence[tuple[Json, tuple[str, ...]]]) -> tuple[Json, tuple[str, ...]]:
+    """The changes that follow from every base; where bases differ is a conflict."""
+    first, *others = (changes for changes, _ in results)
+    agreed = {key: value for key, value in first.items() if all(key in more for more in others)}
+    named = dict.fromkeys(key for changes, keys in results for key in (*changes, *keys))
+    return agreed, tuple(key for key in named if key not in agreed)
+
+
+def _authors_of(nodes: Iterable[ContextNode]) -> dict[str, ContextNode]:
     """The node that last wrote each key."""
     return {key: node for node in nodes for key in node.data}
 
 
-def side(key: str, view: Json, author: ContextNode | None) -> Json:
-    """One side of a conflict: the value, and who wrote it when; None for a key that is gone."""
+def _side(value: Any, author: ContextNode) -> Json:
+    """One side of a conflict: the value, None for a removed key, and who wrote it when."""
     return {
-        "value": view.get(key),
-        "droid": author.droid if author else None,
-        "run_id": author.run_id if author else None,
-        "at": author.created_at if author else None,
+        "value": value,
+        "droid": author.droid,
+        "run_id": author.run_id,
+        "at": author.created_at,
     }
 
 

@@ -179,12 +179,21 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable:
+    """Why a stored row could not be opened; its sealed values are not there."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """The durable record of a call's work.
 
     `request` holds the call's arguments. `fingerprint` is unique among open runs of a tenant;
     `arguments_hash` tells whether a repeated key came with other arguments. `code` of an open
-    run is `queued` or `waiting`; `envelope` is set once it is closed.
+    run is `queued` or `waiting`; `envelope` is set once it is closed. `workspace_key` is blind: it
+    can be compared and not read.
     """
 
     id: str
@@ -211,13 +220,15 @@ class Run:
     cancel_reason: str | None = None
     envelope: Json | None = None
     output: str | None = None
+    unreadable: Unreadable | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextNode:
     """One step of a context chain: what one author learnt. `revision` counts from 1 at the root.
 
-    A `None` value in `data` removes that key from the merged view.
+    A `None` value in `data` removes that key from the merged view. `merged_id` is the node of
+    another chain whose values this one took over, with all before it.
     """
 
     id: str
@@ -231,6 +242,8 @@ class ContextNode:
     data: Json
     workspace_key: str | None
     created_at: float
+    merged_id: str | None = None
+    unreadable: Unreadable | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +252,14 @@ class Hit:
 
     node: ContextNode
     score: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a search has found, best first; `partial` names what it had to do without."""
+
+    hits: list[Hit]
+    partial: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

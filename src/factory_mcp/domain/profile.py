@@ -1,5 +1,6 @@
 """What the client on the other side can bear: how long it waits, how much it shows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,26 +10,29 @@ class Profile:
     """`wait_s`: how long a call may stay silent; `characters`: how long a result may be.
 
     `progress_extends`: progress notifications keep the client waiting beyond its own limit.
+    `shows`: what of a result its model sees: text, structured or both.
     """
 
     name: str = "default"
     wait_s: float = 45
     characters: int = 8000
     progress_extends: bool = False
+    shows: str = "both"
 
 
 DEFAULT: Final = Profile()
-_BY_NAME: Final = {
-    "kilo": Profile(name="kilo", wait_s=25, progress_extends=True),
-    "opencode": Profile(name="opencode", wait_s=25, progress_extends=True),
-    "cline": Profile(name="cline", characters=3900),
-}
 
 
-def profile_for(client: str | None) -> Profile:
-    """The profile of a client by the name it gives itself, or the default one."""
+def profile_for(client: str | None, known: Mapping[str, Profile]) -> Profile:
+    """The profile of a client, or the default one.
+
+    Args:
+        client: The name it gives itself, or our own name of it.
+        known: Profiles by parts of such names, in lower case.
+    """
     name = (client or "").casefold()
-    return next((p for key, p in _BY_NAME.items() if key in name), DEFAULT)
+    exact = known.get(name)
+    return exact or next((p for part, p in known.items() if part in name), DEFAULT)
 
 
 def patience(profile: Profile, *, wait_s: float | None, has_progress: bool) -> float:

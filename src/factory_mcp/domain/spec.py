@@ -19,7 +19,8 @@ CATEGORIES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 READING_TOOLS: Final = frozenset((*CATEGORIES["read-only"], *CATEGORIES["web"], "TodoWrite"))
 TOOLS: Final = (*(tool for tools in CATEGORIES.values() for tool in tools), "TodoWrite")
-BACKENDS: Final = ("droid_cli",)  # `handoff` always comes last by itself
+BACKENDS: Final = ("droid_cli", "llm")  # `handoff` always comes last by itself
+BLIND: Final = frozenset({"llm"})  # they see no folder: only where effects are `none`
 FACTS: Final = ("branch", "changed", "manifests", "tests", "top")
 PLACEHOLDER: Final = re.compile(r"\{([^{}]*)\}")
 
@@ -63,7 +64,7 @@ class DroidSpec:
     idle_s: float = 300
     context_tokens: int = 6000
     tasks: tuple[TaskSpec, ...] = ()
-    fallback: tuple[str, ...] = BACKENDS  # backends in order; handoff always follows
+    fallback: tuple[str, ...] = ("droid_cli",)  # backends in order; handoff always follows
     mode: str = "code"  # the editor mode a handoff suggests
     options: Mapping[str, Json] = field(default_factory=dict[str, Any])  # name -> JSON Schema
     source: str = ""  # where it was read from

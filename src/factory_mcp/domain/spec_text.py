@@ -13,6 +13,7 @@ from factory_mcp.domain.front_matter import Findings, Section, nearest, show
 from factory_mcp.domain.model import Autonomy, Effects, Json
 from factory_mcp.domain.spec import (
     BACKENDS,
+    BLIND,
     CATEGORIES,
     FACTS,
     PLACEHOLDER,
@@ -88,6 +89,7 @@ def parse(text: str, source: str) -> DroidSpec:
 def _spec(top: Section, body: str, source: str, digest: str) -> DroidSpec:
     ours = top.section(OUR_KEY)
     ours.only(*OUR_KEYS)
+    effects = Effects(ours.word("effects", list(Effects), default=DEFAULTS.effects))
     deadline_s = ours.seconds("deadline", default=DEFAULTS.deadline_s, most=_DAY)
     spec = DroidSpec(
         name=_name(top, source),
@@ -97,7 +99,7 @@ def _spec(top: Section, body: str, source: str, digest: str) -> DroidSpec:
         reasoning_effort=top.word("reasoningEffort", EFFORTS, default="") or None,
         tools=_tools(top),
         mcp_servers=top.texts("mcpServers"),
-        effects=Effects(ours.word("effects", list(Effects), default=DEFAULTS.effects)),
+        effects=effects,
         autonomy=Autonomy(ours.word("autonomy", list(Autonomy), default=DEFAULTS.autonomy)),
         deadline_s=deadline_s,
         idle_s=ours.seconds("idle", default=min(DEFAULTS.idle_s, deadline_s), most=deadline_s),
@@ -105,7 +107,7 @@ def _spec(top: Section, body: str, source: str, digest: str) -> DroidSpec:
             "context_tokens", default=DEFAULTS.context_tokens, most=_MOST_TOKENS
         ),
         tasks=_tasks(ours),
-        fallback=_fallback(ours),
+        fallback=_fallback(ours, effects),
         mode=_mode(ours),
         options=_options(ours),
         source=source,
@@ -164,9 +166,9 @@ def _category(top: Section, name: str) -> tuple[str, ...]:
     return ()
 
 
-def _fallback(ours: Section) -> tuple[str, ...]:
+def _fallback(ours: Section, effects: Effects) -> tuple[str, ...]:
     if "fallback" not in ours.values:
-        return DEFAULTS.fallback
+        return BACKENDS if effects is Effects.NONE else DEFAULTS.fallback
     backends = ours.texts("fallback")
     for at, backend in enumerate(backends, 1):
         if backend == "handoff":
@@ -175,6 +177,8 @@ def _fallback(ours: Section) -> tuple[str, ...]:
             what = f"{show(backend)} is no backend{nearest(backend, BACKENDS)}"
         elif backend in backends[: at - 1]:
             what = f"{show(backend)} stands here a second time"
+        elif backend in BLIND and effects is not Effects.NONE:
+            what = f"{show(backend)} sees no folder: it is for droids whose effects are `none`"
         else:
             continue
         ours.wrong(what, "fallback", str(at))

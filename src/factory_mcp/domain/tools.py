@@ -13,6 +13,8 @@ from factory_mcp.domain.spec import DroidSpec
 MAX_WAIT_S: Final = 300
 MAX_TASK: Final = 200_000
 SUFFIX: Final = "_droid"
+WHOLE: Final = 100_000
+"""Characters: no result of ours is longer, so none need be put into a file unread."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,12 @@ class Tool:
     idempotent: bool
     open_world: bool
     always_load: bool = False  # offered to the model at once, where the client can defer tools
+
+    @property
+    def meta(self) -> Json:
+        """What some client obeys (clients.toml says which); a list is the same for all."""
+        whole: Json = {"anthropic/maxResultSizeChars": WHOLE}
+        return whole | {"anthropic/alwaysLoad": True} if self.always_load else whole
 
 
 def _text(description: str, *, most: int = 200, **more: Any) -> Json:
@@ -157,12 +165,12 @@ SEARCH: Final = Tool(
     name="context_search",
     title="Search what the droids learnt",
     description=(
-        "Find what droids and agents have learnt on this workspace, by keywords. Answers the best "
-        "notes with their ids; read one with context_read."
+        "Find what droids and agents have learnt on this workspace, by meaning and by keywords. "
+        "Answers the best notes with their ids; read one with context_read."
     ),
     input_schema=_object(
         ["query"],
-        query=_text("Keywords.", most=2000),
+        query=_text("A question, or words of the note.", most=2000),
         limit={
             "type": "integer",
             "minimum": 1,
@@ -193,7 +201,7 @@ READ: Final = Tool(
     input_schema=_object(
         [],
         id=_CONTEXT,
-        uri=_text("A context:// or run:// URI instead of an id.", most=500),
+        uri=_text("A context://, run:// or droid:// URI instead of an id.", most=500),
         view={
             "type": "string",
             "enum": ["node", "chain", "merged"],

@@ -1,10 +1,14 @@
 """The words of a result: line one says what happened, the rest is what a model should read."""
 
-from typing import Final
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
 
 from factory_mcp.domain.errors import FactoryError
 from factory_mcp.domain.model import (
     Conflict,
+    ContextNode,
     Envelope,
     Json,
     Outcome,
@@ -13,6 +17,11 @@ from factory_mcp.domain.model import (
     SideEffects,
     Status,
 )
+
+MOST_CONFLICTS: Final = 20
+"""Conflicts that a text spells out."""
+SHOWN: Final = 200
+"""Characters of a value that a sentence shows."""
 
 _CHANGED: Final = {
     SideEffects.NONE: "nothing was changed",
@@ -51,13 +60,12 @@ def _sentence(outcome: Outcome, seconds: float) -> str:
             return f"ended after {seconds:.1f} s ({outcome.code}); {changed}."
 
 
-def running(run: Run, progress: Progress | None, seconds: float) -> Envelope:
+def running(run: Run, progress: Progress, seconds: float) -> Envelope:
     """The answer while a run goes on: do not call again, wait for it."""
     if run.code == "queued":
         doing = "it waits for a free slot"
     else:
-        doing = f"it is {progress.state}" if progress else "it is starting"
-        doing += f" (tool {progress.tool})" if progress and progress.tool else ""
+        doing = f"it is using {progress.tool}" if progress.tool else f"it is {progress.state}"
     text = (
         f"RUNNING {run.droid} {run.id}: {doing}, {seconds:.0f} s so far.\n"
         f'Do NOT call {run.droid}_droid again for this. Call droid_wait with run_id "{run.id}" '
@@ -69,14 +77,13 @@ def running(run: Run, progress: Progress | None, seconds: float) -> Envelope:
         code=run.code,
         run_id=run.id,
         droid=run.droid,
-        session_id=run.session_id or (progress.session_id if progress else None),
+        session_id=progress.session_id or run.session_id,
         next={"tool": "droid_wait", "arguments": {"run_id": run.id}, "after_s": 0},
     )
 
 
-def cut_off(status: Status, code: str, why: str, progress: Progress | None) -> Outcome:
+def cut_off(status: Status, code: str, why: str, known: Progress) -> Outcome:
     """What is known of a run that was cancelled or interrupted."""
-    known = progress or Progress(state="starting")
     again = (
         "The same call again continues its session."
         if known.session_id and status is Status.INTERRUPTED
@@ -99,6 +106,7 @@ def refusal(error: FactoryError, tool: str) -> Envelope:
         status=Status.FAILED,
         code=error.code,
         retry_after_s=getattr(error, "retry_after_s", None),
+        conflicts=getattr(error, "conflicts", ()),
     )
 
 
@@ -106,10 +114,50 @@ def conflict_sentence(conflict: Conflict) -> str:
     """One conflict, for a reader."""
     return (
         f"`{conflict.key}` was also changed by {_writer(conflict.theirs)}: theirs is "
-        f"{conflict.theirs.get('value')!r}, ours {conflict.ours.get('value')!r}; ours stands in "
+        f"{_shown(conflict.theirs)}, ours {_shown(conflict.ours)}; ours stands in "
         "the merged view. Settle it with context_write."
+    )
+
+
+def choice_sentence(conflict: Conflict) -> str:
+    """One conflict that must be settled before two chains can be merged."""
+    return f"`{conflict.key}`: {_sides(conflict)}; before, it was {_value(conflict.base)}."
+
+
+def merge_note(why: str, other: ContextNode, settled: Sequence[Conflict], data: Json) -> str:
+    """The summary of a merge: why, what was merged, and both sides of what was settled how."""
+    lines = [
+        *([why] if why else []),
+        f"Merged {other.id} (revision {other.revision}) into this chain.",
+        *(
+            f"`{conflict.key}` was settled as {_value(data[conflict.key])}: {_sides(conflict)}."
+            for conflict in settled[:MOST_CONFLICTS]
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _sides(conflict: Conflict) -> str:
+    return " and ".join(
+        f"{whose} is {_shown(side)} ({_writer(side)}, {_when(side)})"
+        for whose, side in (("ours", conflict.ours), ("theirs", conflict.theirs))
     )
 
 
 def _writer(side: Json) -> str:
     return str(side.get("droid") or side.get("run_id") or "another writer")
+
+
+def _when(side: Json) -> str:
+    at = side.get("at")
+    return "at a time unknown" if at is None else f"{datetime.fromtimestamp(at, UTC):%F %T} UTC"
+
+
+def _shown(side: Json) -> str:
+    return _value(side.get("value"))
+
+
+def _value(value: Any) -> str:
+    """A value short enough for a sentence; None stands for an absent key."""
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]} …"

@@ -108,6 +108,7 @@ class CallService:
     def _record(self, request: CallRequest, droid: DroidSpec, workspace: Workspace | None) -> Run:
         """The row of a call that has not been opened yet."""
         path = workspace.path if workspace else None
+        home = workspace.key if workspace else principal_key(request.principal)
         arguments: Json = {
             "task": request.task,
             "context": request.context,
@@ -133,7 +134,7 @@ class CallService:
             owner=_UNOWNED,
             created_at=self._clock.now(),
             workspace=path,
-            workspace_key=workspace.key if workspace else principal_key(request.principal),
+            workspace_key=self._contexts.scope(request.principal.tenant, home),
         )
 
     async def _base(self, run: Run) -> ContextNode | None:
@@ -142,8 +143,8 @@ class CallService:
 
     async def _resume(self, run: Run) -> Run:
         """The same call after an interruption continues the interrupted session."""
-        if run.request["session_id"]:
-            return run
+        if given := run.request["session_id"]:
+            return replace(run, session_id=given)
         cut = await self._reader.recent(
             run.tenant, limit=20, droid=run.droid, status=Status.INTERRUPTED
         )
@@ -154,7 +155,7 @@ class CallService:
         """What a run does once it has a slot: context, chain, closing."""
         droid = self._droids.get(run.droid)
         base = await self._base(run)
-        context = await self._contexts.packed(base, droid.context_tokens)
+        context, lacking = await self._contexts.packed(base, droid.context_tokens)
         wanted = Autonomy(run.request["autonomy"] or droid.autonomy)
         work = Work(
             run_id=run.id,
@@ -164,16 +165,17 @@ class CallService:
             workspace=workspace,
             autonomy=min(wanted, droid.autonomy, self._max_autonomy, key=lambda a: a.rank),
             deadline=self._clock.monotonic() + droid.deadline_s,
-            session_id=run.request["session_id"] or run.session_id,
+            session_id=run.session_id,
             context_uris=(f"context://{base.id}/merged",) if base else (),
         )
         result = await self._chain.run(work, report)
+        outcome, node = self._contexts.remembered(run, base, result.outcome)
         return Closing(
-            outcome=result.outcome,
+            outcome=replace(outcome, warnings=(*outcome.warnings, *lacking)),
             backend=result.backend,
             attempts=result.attempts,
             retry_after_s=result.retry_after_s,
-            node=self._contexts.node_of(run, base, result.outcome),
+            node=node,
         )
 
     # ------------------------------------------------------------------------ afterwards
@@ -211,7 +213,7 @@ class CallService:
         """The envelope of a run as it stands."""
         if run.envelope is not None:
             return replace(from_json(run.envelope), cached=cached)
-        return running(run, self._runs.progress(run.id), self._clock.now() - run.created_at)
+        return running(run, self._runs.progress(run), self._clock.now() - run.created_at)
 
 
 def request_of(

@@ -2,7 +2,16 @@
 
 from dataclasses import dataclass
 
-from factory_mcp.domain.model import Attempt, Envelope, Outcome, Progress, Run, SideEffects, Usage
+from factory_mcp.domain.model import (
+    Attempt,
+    Effects,
+    Envelope,
+    Outcome,
+    Progress,
+    Run,
+    SideEffects,
+    Usage,
+)
 from factory_mcp.domain.wording import closed_text, conflict_sentence
 from factory_mcp.ports import Appended, NewNode
 
@@ -19,12 +28,13 @@ class Closing:
 
 
 def recorded(run: Run) -> Progress:
-    """The last progress that a dead owner wrote down; nothing written proves nothing."""
-    known = run.progress or {}
+    """What a run's owner wrote down last; that it wrote nothing proves nothing."""
     if run.started_at is None:
-        return Progress(state="queued")
+        return Progress(state="queued", session_id=run.session_id)
+    known = run.progress or {}
     return Progress(
-        state=str(known.get("state", "starting")),
+        state=known.get("state", "starting"),
+        tool=known.get("tool"),
         session_id=run.session_id,
         side_effects=_at_least_possible(run, known.get("side_effects")),
         changed_paths=tuple(known.get("changed_paths", ())),
@@ -32,8 +42,8 @@ def recorded(run: Run) -> Progress:
 
 
 def _at_least_possible(run: Run, recorded: str | None) -> SideEffects:
-    known = SideEffects(recorded) if recorded else SideEffects.NONE
-    if known is SideEffects.NONE and run.effects.value != "none":
+    known = SideEffects(recorded or SideEffects.NONE)
+    if known is SideEffects.NONE and run.effects is not Effects.NONE:
         return SideEffects.POSSIBLE  # it may have done more after its last word
     return known
 

@@ -1,14 +1,22 @@
 """Shared context: what droids and agents learn, written, read, searched and packed."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
-from factory_mcp.domain.errors import InvalidArguments, UnknownContext, UnknownRun
+from factory_mcp.domain.arguments import MAX_CHARACTERS
+from factory_mcp.domain.errors import (
+    InvalidArguments,
+    RevisionConflict,
+    TooLarge,
+    UnknownContext,
+    UnknownRun,
+)
 from factory_mcp.domain.ids import ENTROPY, new_id
 from factory_mcp.domain.learnt import learnt, summary
-from factory_mcp.domain.merge import merge_chains, merged_view
+from factory_mcp.domain.merge import merged_view
 from factory_mcp.domain.model import (
     ContextNode,
     Envelope,
@@ -21,9 +29,12 @@ from factory_mcp.domain.model import (
 )
 from factory_mcp.domain.packing import pack
 from factory_mcp.domain.paging import fitting, wire_length
+from factory_mcp.domain.seal_errors import error_of
 from factory_mcp.domain.wording import conflict_sentence
 from factory_mcp.ports import Appended, Clock, Contexts, ContextSearch, NewNode, Rng, RunReader
+from factory_mcp.services.merging import merging
 
+MERGE_TRIES: Final = 3
 NEW: Final = "new"
 HEAD: Final = 600
 """Characters that an answer needs besides the page in it."""
@@ -38,10 +49,21 @@ class ContextService:
     """The shared memory of one store."""
 
     def __init__(
-        self, contexts: Contexts, found: ContextSearch, runs: RunReader, clock: Clock, rng: Rng
+        self,
+        contexts: Contexts,
+        found: ContextSearch,
+        runs: RunReader,
+        clock: Clock,
+        rng: Rng,
+        *,
+        blind: Callable[[str, str], str],
     ) -> None:
         self._contexts, self._found, self._runs = contexts, found, runs
-        self._clock, self._rng = clock, rng
+        self._clock, self._rng, self._blind = clock, rng, blind
+
+    def scope(self, tenant: str, key: str) -> str:
+        """What the store knows a workspace by: its key can be compared there, and not read."""
+        return self._blind(tenant, f"workspace {key}")
 
     # --------------------------------------------------------------------- for a run
 
@@ -58,29 +80,43 @@ class ContextService:
         if context_id is None:
             return await self._contexts.standing(tenant, key)
         if branch:
-            node = next(reversed(await self._contexts.path(tenant, context_id)), None)
+            path = await self._contexts.path(tenant, context_id, lenient=True)
+            node = next(reversed(path), None)
         else:
             node = await self._contexts.head(tenant, context_id)
         if node is None:
             raise UnknownContext(f"`context_id`: there is no context {context_id[:80]!r}.")
         return node
 
-    async def packed(self, base: ContextNode | None, budget_tokens: int) -> str:
-        """What a droid should know, within its budget; "" where nothing was learnt yet."""
-        if base is None:
-            return ""
-        path = await self._contexts.path(base.tenant, base.id)
-        marker = self._rng.token(8).hex()
-        packed = pack(merged_view(path), path, budget_tokens=budget_tokens, marker=marker)
-        return packed.text
+    async def packed(
+        self, base: ContextNode | None, budget_tokens: int
+    ) -> tuple[str, tuple[str, ...]]:
+        """What a droid should know, within its budget, and what it lacks.
 
-    def node_of(self, run: Run, base: ContextNode | None, outcome: Outcome) -> NewNode | None:
-        """The node that remembers a run; only finished work is remembered."""
+        "" where nothing was learnt yet. A node that cannot be read does not stop a call.
+        """
+        if base is None:
+            return "", ()
+        path = await self._contexts.path(base.tenant, base.id, lenient=True)
+        known = [node for node in path if not node.unreadable]
+        marker = self._rng.token(8).hex()
+        packed = pack(merged_view(known), known, budget_tokens=budget_tokens, marker=marker)
+        return packed.text, unreadable_notes(path)
+
+    def remembered(
+        self, run: Run, base: ContextNode | None, outcome: Outcome
+    ) -> tuple[Outcome, NewNode | None]:
+        """The node that remembers a run, and the outcome with what is wrong with its facts.
+
+        Only finished work is remembered.
+        """
         if outcome.status is not Status.DONE:
-            return None
-        data, _ = learnt(outcome.text)
-        wanted = run.request.get("context_id")
-        return NewNode(
+            return outcome, None
+        data, warning = learnt(outcome.text)
+        if warning is not None:
+            outcome = replace(outcome, warnings=(*outcome.warnings, warning))
+        wanted = run.request["context_id"]
+        return outcome, NewNode(
             id=self._new_id(),
             tenant=run.tenant,
             summary=summary(outcome.text),
@@ -99,67 +135,92 @@ class ContextService:
 
     async def write(self, principal: Principal, arguments: Json, key: str) -> Envelope:
         """`context_write`: append what somebody learnt, or merge a chain into another."""
+        return _written(await self.add(principal, arguments, key))
+
+    async def add(
+        self, principal: Principal, arguments: Json, key: str, *, branch: bool = False
+    ) -> Appended:
+        """Append a node; a merge is worked out again when another writer was faster.
+
+        Args:
+            principal: Who writes.
+            arguments: Those of `context_write`, checked.
+            key: The workspace's key, whose standing chain is meant where none is named.
+            branch: Start a chain of its own from the very node that is named.
+
+        Raises:
+            TooLarge: `data` is longer than a call may be.
+            MergeConflict: Both chains changed a key that `data` does not settle.
+            RevisionConflict: The chain is not at `expected_revision`.
+        """
         if not any(name in arguments for name in ("data", "summary", "merge")):
             raise InvalidArguments("Give `summary`, `data` or `merge`: there is nothing to write.")
-        run = await self._run(principal, arguments.get("run_id"))
-        key = run.workspace_key or key if run else key
-        wanted = arguments.get("context_id") or (run.context_id if run else None)
-        base = await self.base(principal.tenant, wanted, key)
-        data: Json = dict(arguments.get("data", {}))
-        appended = await self._contexts.append(
-            NewNode(
-                id=self._new_id(),
-                tenant=principal.tenant,
-                summary=arguments.get("summary", ""),
-                data={**await self._merged(base, arguments, data), **data},
-                created_at=self._clock.now(),
-                droid=arguments.get("droid") or (run.droid if run else None),
-                run_id=run.id if run else None,
-                chain_id=base.chain_id if base else None,
-                workspace_key=key,
-                standing=wanted is None,
-                expected_revision=arguments.get("expected_revision"),
-            )
-        )
-        return _written(appended)
+        size = len(json.dumps(arguments.get("data", {}), ensure_ascii=False))
+        if size > MAX_CHARACTERS:
+            raise TooLarge(f"`data` has {size} characters as JSON; the limit is {MAX_CHARACTERS}.")
+        tries = 1 if "expected_revision" in arguments else MERGE_TRIES
+        for _ in range(tries - 1):
+            with suppress(RevisionConflict):
+                return await self._add(principal, arguments, key, branch=branch)
+        return await self._add(principal, arguments, key, branch=branch)
 
-    async def _merged(self, base: ContextNode | None, arguments: Json, data: Json) -> Json:
-        """The changes that bring the other chain's values in; a conflict must be settled."""
-        if "merge" not in arguments:
-            return {}
+    async def _add(
+        self, principal: Principal, arguments: Json, key: str, *, branch: bool
+    ) -> Appended:
+        run = await self._run(principal, arguments.get("run_id"))
+        key = (run.workspace_key if run else None) or self.scope(principal.tenant, key)
+        wanted = arguments.get("context_id") or (run.context_id if run else None)
+        base = await self.base(principal.tenant, wanted, key, branch=branch)
+        new = NewNode(
+            id=self._new_id(),
+            tenant=principal.tenant,
+            summary=arguments.get("summary", ""),
+            data=arguments.get("data", {}),
+            created_at=self._clock.now(),
+            droid=arguments.get("droid") or (run.droid if run else None),
+            run_id=run.id if run else None,
+            chain_id=base.chain_id if base else None,
+            base_id=base.id if base and branch else None,
+            workspace_key=key,
+            standing=wanted is None,
+            branch=branch,
+            expected_revision=arguments.get("expected_revision"),
+            subject=principal.subject,
+        )
+        if "merge" in arguments:
+            new = await self._merged(new, base, arguments["merge"])
+        return await self._contexts.append(new)
+
+    async def _merged(self, new: NewNode, base: ContextNode | None, named: str) -> NewNode:
         if base is None:
             raise InvalidArguments("`merge` needs a `context_id` to merge into.")
-        other = await self.base(base.tenant, arguments["merge"], "")
+        other = await self.base(new.tenant, named, "")
         if other is None:
             raise InvalidArguments("`merge` must name a chain.")
-        ours = await self._contexts.path(base.tenant, base.id)
-        theirs = await self._contexts.path(other.tenant, other.id)
-        changes, conflicts = merge_chains(ours, theirs)
-        unsettled = [conflict for conflict in conflicts if conflict.key not in data]
-        if unsettled:
-            raise InvalidArguments(
-                "`merge`: " + " ".join(map(conflict_sentence, unsettled[:20])),
-                remedy="Give the value you want for each of these keys in `data`, and merge again.",
-            )
-        return changes
+        return await merging(self._contexts, new, base, other)
 
     async def search(self, principal: Principal, arguments: Json, key: str) -> Envelope:
-        """`context_search`: the best notes for some keywords."""
-        scope = None if arguments.get("scope") == "all" else key
-        hits = await self._found.search(
+        """`context_search`: the notes that answer a query best."""
+        scope = None if arguments.get("scope") == "all" else self.scope(principal.tenant, key)
+        found = await self._found.search(
             principal.tenant,
             arguments["query"],
             limit=arguments.get("limit", 10),
             droid=arguments.get("droid"),
             workspace_key=scope,
         )
+        warnings = unreadable_notes([hit.node for hit in found.hits])
+        hits = [hit for hit in found.hits if not hit.node.unreadable]
         lines = [_hit_line(number, hit) for number, hit in enumerate(hits, 1)]
+        lines += [f"Note: {warning}" for warning in warnings]
         head = f"DONE context_search: {len(hits)} note{'s' * (len(hits) != 1)} found."
         more = "" if hits else "\nTry other words, or scope `all`."
         return Envelope(
             text="\n".join([head + more, *lines]) + "\n",
             status=Status.DONE,
             data={"hits": [_hit_data(hit) for hit in hits]},
+            partial=found.partial,
+            warnings=warnings,
         )
 
     async def read(self, principal: Principal, arguments: Json, room: int) -> Envelope:
@@ -184,17 +245,37 @@ class ContextService:
 
         A `node` is the one named; `chain` and `merged` go on to the head of its chain. With a
         `revision` everything is as it was then.
+
+        Raises:
+            UnknownContext: There is none of that id.
+            SealBroken: A node that the view is made of does not open; KeyMissing likewise. A
+                `chain` shows such a node in its place.
         """
         tenant, last = principal.tenant, identifier
         if view != "node" or revision is not None:
             head = await self._contexts.head(tenant, identifier)
             last = head.id if head else identifier
-        path = await self._contexts.path(tenant, last)
+        path = await self._contexts.path(tenant, last, lenient=True)
         if revision is not None:
             path = [node for node in path if node.revision <= revision]
         if not path:
             raise UnknownContext(f"There is no context {identifier[:80]!r}.")
+        needed = {"node": path[-1:], "chain": []}.get(view, path)
+        for node in needed:
+            if node.unreadable:
+                raise error_of(node.unreadable)
         return path
+
+    async def head(self, principal: Principal, identifier: str) -> ContextNode:
+        """The newest node of the chain that any of its nodes names.
+
+        Raises:
+            UnknownContext: It is not there, or is another tenant's.
+        """
+        head = await self._contexts.head(principal.tenant, identifier)
+        if head is None:
+            raise UnknownContext(f"There is no context {identifier[:80]!r}.")
+        return head
 
     async def newest(self, principal: Principal, limit: int) -> list[ContextNode]:
         """The newest nodes first."""
@@ -210,6 +291,15 @@ class ContextService:
 
     def _new_id(self) -> str:
         return new_id("ctx", self._clock.now(), self._rng.token(ENTROPY))
+
+
+def unreadable_notes(nodes: Sequence[ContextNode]) -> tuple[str, ...]:
+    """A sentence about each node that is there and cannot be read."""
+    return tuple(
+        f"{node.id} cannot be read [{node.unreadable.code}]: {node.unreadable.message}"
+        for node in nodes
+        if node.unreadable
+    )
 
 
 def wants_branch(run: Run) -> bool:
@@ -245,11 +335,13 @@ def node_json(node: ContextNode) -> Json:
         "id": node.id,
         "revision": node.revision,
         "parent_id": node.parent_id,
+        "merged_id": node.merged_id,
         "droid": node.droid,
         "run_id": node.run_id,
         "created_at": node.created_at,
         "summary": node.summary,
         "data": node.data,
+        **({"unreadable": node.unreadable.code} if node.unreadable else {}),
     }
 
 

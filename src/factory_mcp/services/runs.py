@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, Protocol
 
 import anyio
@@ -15,7 +16,7 @@ from factory_mcp.ports import Claim, Clock, Host, Opened, Report, RunBook, RunRe
 from factory_mcp.services.closing import Closing, recorded, seal
 from factory_mcp.telemetry import log
 
-TICK_S: Final = 10
+TICK_S: Final = 9
 """A watcher hears at least this often from a running run."""
 STOP_S: Final = 10
 """How long a stopped run may take to close."""
@@ -46,10 +47,13 @@ class _Live:
     scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
     done: anyio.Event = field(default_factory=anyio.Event)
     changed: anyio.Event = field(default_factory=anyio.Event)
-    progress: Progress = field(default_factory=lambda: Progress(state="queued"))
+    progress: Progress = field(init=False)
     cut: tuple[Status, str, str] | None = None
     fence_lost: bool = False
     ended: bool = False
+
+    def __post_init__(self) -> None:
+        self.progress = recorded(self.run)
 
     def report(self, progress: Progress) -> None:
         """Take what a backend says of itself, and wake whoever watches."""
@@ -119,12 +123,14 @@ class Runs:
         self._live: dict[str, _Live] = {}
         self._tasks: TaskGroup | None = None
         self._stopping = False
+        self._leaving = False
 
     @asynccontextmanager
     async def serving(self) -> AsyncGenerator[None]:
         """The life of the runs; leaving it interrupts what is still open and closes it."""
         async with anyio.create_task_group() as tasks:
             self._tasks = tasks
+            await self._chore(self._reap)  # before the same call may come again
             tasks.start_soon(self._beat_forever)
             try:
                 yield
@@ -210,21 +216,28 @@ class Runs:
         """Write the end of a run down, however long the store is away."""
         while True:
             try:
-                live.run = await self._write_end(live.run, closing)
+                closed = await self._write_end(live.run, closing)
             except (StoreUnavailable, StoreFull) as error:
                 log.error("run.close_delayed", run_id=live.run.id, cause=error.message)
-                if self._stopping:
+                if self._leaving:
                     return  # the next start closes it as interrupted
                 await self._clock.sleep(1)
             except Exception:  # noqa: BLE001 — a worker's outermost line
                 log.exception("run.close_failed", run_id=live.run.id)
                 closing = live.fault()
             else:
-                run = live.run
-                log.info("run.closed", run_id=run.id, droid=run.droid, status=run.status)
+                self._closed(live, closed)
                 return
 
-    async def _write_end(self, run: Run, closing: Closing) -> Run:
+    def _closed(self, live: _Live, run: Run | None) -> None:
+        if run is None:
+            self._lose(live)
+        else:
+            live.run = run
+            log.info("run.closed", run_id=run.id, droid=run.droid, status=run.status)
+
+    async def _write_end(self, run: Run, closing: Closing) -> Run | None:
+        """The closed run; None if another process owns it by now."""
         outcome = closing.outcome
         ended = replace(
             run,
@@ -232,17 +245,14 @@ class Runs:
             output=outcome.text,
             ended_at=self._clock.now(),
         )
-        closed = await self._book.close(
-            ended, closing.node, lambda node: seal(ended, closing, node)
-        )
-        return closed or run  # None: another process owns it by now
+        return await self._book.close(ended, closing.node, partial(seal, ended, closing))
 
     # ------------------------------------------------------------------------ waiting
 
-    def progress(self, run_id: str) -> Progress | None:
-        """What a run of this process is doing."""
-        live = self._live.get(run_id)
-        return live.progress if live else None
+    def progress(self, run: Run) -> Progress:
+        """What an open run is doing; one of another process as that wrote it down last."""
+        live = self._live.get(run.id)
+        return live.progress if live else recorded(run)
 
     async def wait(self, run: Run, seconds: float, watch: Watch | None = None) -> Run:
         """Wait until the run is closed, or so many seconds; then the run as it stands."""
@@ -252,14 +262,20 @@ class Runs:
             return run
         live = self._live.get(run.id)
         if live is None:
-            return await self._poll(run, seconds)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._alarm, tasks, seconds)
+            return await self._poll(run, seconds, watch)
+        async with self._at_most(seconds) as tasks:
             if watch is not None:
                 tasks.start_soon(self._tell, live, watch)
             await live.done.wait()
-            tasks.cancel_scope.cancel()
         return live.run
+
+    @asynccontextmanager
+    async def _at_most(self, seconds: float) -> AsyncGenerator[TaskGroup]:
+        """What is done inside is given up after so many seconds, with the tasks it started."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._alarm, tasks, seconds)
+            yield tasks
+            tasks.cancel_scope.cancel()
 
     async def _alarm(self, tasks: TaskGroup, seconds: float) -> None:
         await self._clock.sleep(seconds)
@@ -269,19 +285,20 @@ class Runs:
         """Tell a watcher of each change, at most once a second and at least every `TICK_S`."""
         while True:
             known = live.progress
-            doing = known.state + (f" {known.tool}" if known.tool else "")
-            await watch.told(doing, self._clock.monotonic() - live.since)
+            await watch.told(_doing(known), self._clock.monotonic() - live.since)
             await self._clock.sleep(1)
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._alarm, tasks, TICK_S - 1)
+            async with self._at_most(TICK_S - 1):
                 if live.progress is known:
                     await live.changed.wait()
-                tasks.cancel_scope.cancel()
 
-    async def _poll(self, run: Run, seconds: float) -> Run:
-        """Wait for a run of another process."""
+    async def _poll(self, run: Run, seconds: float, watch: Watch | None) -> Run:
+        """Wait for a run of another process, and tell the watcher what that wrote down."""
         until = self._clock.monotonic() + seconds
+        tell_at = self._clock.monotonic()
         while run.status.is_open and self._clock.monotonic() < until:
+            if watch is not None and self._clock.monotonic() >= tell_at:
+                tell_at += self._lease.beat_s
+                await watch.told(_doing(recorded(run)), self._clock.now() - run.created_at)
             await self._clock.sleep(POLL_S)
             run = await self._reader.get(run.tenant, run.id) or run
         return run
@@ -305,25 +322,34 @@ class Runs:
             await self.wait(live.run, max(0, until - self._clock.monotonic()))
 
     async def stop(self, why: str) -> None:
-        """Take no new work, interrupt what is open and wait until it is closed."""
+        """Take no new work, interrupt what is open and wait for STOP_S until it is closed."""
         self._stopping = True
         open_now = list(self._live.values())
         for live in open_now:
             live.stop(Status.INTERRUPTED, "interrupted", why)
-        with anyio.move_on_after(STOP_S):
-            for live in open_now:
-                await live.done.wait()
+        try:
+            async with self._at_most(STOP_S):
+                for live in open_now:
+                    await live.done.wait()
+        finally:
+            self._leaving = True
 
     # ------------------------------------------------------------------------- leases
 
     async def _beat_forever(self) -> None:
         while True:
-            try:
-                await self._reap()
-                await self._beat()
-            except FactoryError as error:
-                log.warning("runs.beat_failed", cause=error.message)
             await self._clock.sleep(self._lease.beat_s)
+            await self._chore(self._beat)
+            await self._chore(self._reap)
+
+    async def _chore(self, chore: Callable[[], Awaitable[None]]) -> None:
+        """A part of the beat; what goes wrong in it ends neither the next part nor the server."""
+        try:
+            await chore()
+        except FactoryError as error:
+            log.warning("runs.beat_failed", cause=error.message)
+        except Exception:  # noqa: BLE001 — a worker's outermost line
+            log.exception("runs.beat_failed")
 
     async def _beat(self) -> None:
         for live in list(self._live.values()):
@@ -338,13 +364,16 @@ class Runs:
                 self._lose(live)
 
     async def _reap(self) -> None:
-        """Close the runs of dead processes as interrupted; what they changed is as they said."""
-        for run in await self._reader.open_runs():
-            if self._abandoned(run):
-                why = "The server that ran it died"
-                outcome = cut_off(Status.INTERRUPTED, "interrupted", why, recorded(run))
-                await self._write_end(run, Closing(outcome=outcome))
-                log.info("run.reaped", run_id=run.id)
+        """Close the runs of dead processes."""
+        for run in filter(self._abandoned, await self._reader.open_runs()):
+            await self._chore(partial(self._bury, run))
+
+    async def _bury(self, run: Run) -> None:
+        """Close a run as interrupted; what it changed is as its owner wrote down."""
+        why = "The server that ran it died"
+        outcome = cut_off(Status.INTERRUPTED, "interrupted", why, recorded(run))
+        if await self._write_end(run, Closing(outcome=outcome)):
+            log.info("run.reaped", run_id=run.id)
 
     def _abandoned(self, run: Run) -> bool:
         owner, here = run.owner, self._owner
@@ -353,3 +382,7 @@ class Runs:
         if (owner.boot_id, owner.pid_ns) == (here.boot_id, here.pid_ns):
             return self._host.is_dead(owner)  # a laptop that slept is not dead
         return run.lease_until < self._clock.now()
+
+
+def _doing(progress: Progress) -> str:
+    return progress.state + (f" {progress.tool}" if progress.tool else "")

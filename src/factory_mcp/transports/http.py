@@ -261,10 +261,6 @@ class _Web(uvicorn.Server):
         self._started()
 
 
-async def _nothing() -> None:
-    return
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shutdown:
     """How the work ends when the server is told to stop.
@@ -273,8 +269,8 @@ class Shutdown:
     a second signal comes. `stop` is then to interrupt what is still open; it has STOP_S.
     """
 
-    drain: Callable[[], Awaitable[None]] = _nothing
-    stop: Callable[[], Awaitable[None]] = _nothing
+    drain: Callable[[], Awaitable[None]]
+    stop: Callable[[], Awaitable[None]]
     drain_s: float = DRAIN_S
 
 

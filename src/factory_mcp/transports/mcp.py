@@ -4,20 +4,22 @@ import difflib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import anyio
 import mcp_types as t
 from mcp import MCPError
 from mcp.server.caching import CacheHint
-from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from factory_mcp import __version__
+from factory_mcp.clients.table import profile_for
 from factory_mcp.domain.arguments import check
-from factory_mcp.domain.errors import FactoryError, Refused, UnknownContext, UnknownRun
+from factory_mcp.domain.errors import FactoryError
 from factory_mcp.domain.model import LOCAL, Envelope, Json, Principal, Status
-from factory_mcp.domain.profile import Profile, patience, profile_for
+from factory_mcp.domain.profile import Profile, patience
 from factory_mcp.domain.spec import DroidSpec
 from factory_mcp.domain.tools import (
     CANCEL,
@@ -33,8 +35,11 @@ from factory_mcp.domain.wording import refusal
 from factory_mcp.services.calls import CallService, request_of
 from factory_mcp.services.contexts import ContextService
 from factory_mcp.telemetry import log
+from factory_mcp.transports.prompts import Prompts
 from factory_mcp.transports.resources import Resources
 from factory_mcp.transports.shape import shaped
+from factory_mcp.transports.subscriptions import Subscriptions
+from factory_mcp.transports.tables import STEADY_MS, Context, Fixtures, ToolRow, one_page
 
 INSTRUCTIONS: Final = (
     "Factory AI's droids as tools. Give a droid a task and everything it needs to know. A result "
@@ -44,8 +49,7 @@ INSTRUCTIONS: Final = (
 TIMED_OUT: Final = ("timeout", "timed out", "time out", "deadline", "-32001")
 """Words in the reason of a cancel that a client's own timer sent: they end the wait only."""
 REMEMBERED: Final = 1000
-
-Context = ServerRequestContext[Any, Any]
+_STEADY: Final = CacheHint(ttl_ms=STEADY_MS, scope="private")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,14 +70,6 @@ class Inbound:
 
 
 Handler = Callable[[Inbound], Awaitable[Envelope]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One tool and what answers it."""
-
-    tool: Tool
-    handler: Handler
 
 
 @dataclass(slots=True)
@@ -117,7 +113,7 @@ class Waiting:
 
 
 class McpFace:
-    """The handlers of the server.
+    """The tools, and the tables of everything else.
 
     Args:
         calls: Runs of droids.
@@ -125,6 +121,7 @@ class McpFace:
         specs: The droids.
         context_key: The default workspace's key of context chains.
         client: The client's name, where the configuration says more than the client.
+        fixtures: Rows beside our own.
     """
 
     def __init__(
@@ -133,28 +130,28 @@ class McpFace:
         contexts: ContextService,
         specs: tuple[DroidSpec, ...],
         context_key: Callable[[Principal], Awaitable[str]],
+        *,
         client: str | None = None,
+        fixtures: Fixtures,
     ) -> None:
         self._calls, self._contexts, self._key = calls, contexts, context_key
         self._client = client
         self._waiting = Waiting()
-        self.resources = Resources(calls, contexts, specs)
-        self.rows: dict[str, Row] = {
-            row.tool.name: row for row in (*map(self._droid_row, specs), *self._own_rows())
-        }
+        self.resources = Resources(calls, contexts, specs, fixtures)
+        self.prompts = Prompts(calls, self.resources, specs, fixtures)
+        own = (*map(self._droid_row, specs), *self._own_rows())
+        self._rows = {row.listed.name: row for row in (*own, *fixtures.tools)}
 
     # -------------------------------------------------------------------------- tables
 
-    def _droid_row(self, spec: DroidSpec) -> Row:
-        tool = droid_tool(spec)
-
+    def _droid_row(self, spec: DroidSpec) -> ToolRow:
         async def run(call: Inbound) -> Envelope:
             request = request_of(call.principal, spec, call.arguments, call.call_id)
             return await self._calls.call(request, call.wait_s, call.watch)
 
-        return Row(tool=tool, handler=run)
+        return self._row(droid_tool(spec), run)
 
-    def _own_rows(self) -> tuple[Row, ...]:
+    def _own_rows(self) -> tuple[ToolRow, ...]:
         async def wait(call: Inbound) -> Envelope:
             return await self._calls.wait(call.principal, call.arguments, call.wait_s, call.watch)
 
@@ -176,60 +173,63 @@ class McpFace:
             return await self._contexts.write(call.principal, call.arguments, key)
 
         table = ((WAIT, wait), (CANCEL, cancel), (SEARCH, search), (READ, read), (WRITE, write))
-        return tuple(Row(tool=tool, handler=handler) for tool, handler in table)
+        return tuple(self._row(tool, handler) for tool, handler in table)
+
+    def _row(self, tool: Tool, handler: Handler) -> ToolRow:
+        """A tool of ours: what answers it gives an envelope."""
+
+        async def answer(ctx: Context, params: t.CallToolRequestParams) -> t.CallToolResult:
+            profile = self._profile(ctx)
+            meta: Mapping[str, Any] = ctx.meta or {}
+            inbound = Inbound(
+                principal=LOCAL,
+                arguments=params.arguments or {},
+                profile=profile,
+                call_id=_call_id(meta),
+                watch=_Waiter(ctx, _request_key(ctx), self._waiting, "progress_token" in meta),
+            )
+            return _result(await handler(inbound), profile)
+
+        return ToolRow(listed=_listed(tool), answer=answer)
 
     # --------------------------------------------------------------------------- tools
 
-    async def list_tools(self, _: Context, __: Any) -> t.ListToolsResult:
+    async def list_tools(
+        self, _: Context, params: t.PaginatedRequestParams | None
+    ) -> t.ListToolsResult:
         """Every tool, one page."""
-        return t.ListToolsResult(tools=[_listed(row.tool) for row in self.rows.values()])
+        one_page(params)
+        return t.ListToolsResult(tools=[row.listed for row in self._rows.values()])
 
     def schema(self, name: str) -> Mapping[str, Any] | None:
         """A tool's input schema, for the SDK."""
-        row = self.rows.get(name)
-        return row.tool.input_schema if row else None
+        row = self._rows.get(name)
+        return row.listed.input_schema if row else None
 
-    async def call_tool(self, ctx: Context, params: t.CallToolRequestParams) -> t.CallToolResult:
+    async def call_tool(
+        self, ctx: Context, params: t.CallToolRequestParams
+    ) -> t.CallToolResult | t.InputRequiredResult:
         """Answer one call; a refusal is a result that says what to do, not a protocol error."""
-        row = self.rows.get(params.name)
+        row = self._rows.get(params.name)
         if row is None:
-            raise MCPError(t.INVALID_PARAMS, _unknown(params.name, self.rows))
-        profile = profile_for(self._client or _client_name(ctx))
-        key = (_connection(ctx), ctx.request_id)
+            raise MCPError(t.INVALID_PARAMS, _unknown(params.name, self._rows))
+        log.info("tool.called", tool=params.name, protocol=ctx.protocol_version, **_client(ctx))
         try:
-            envelope = await self._answer(row, ctx, params, profile, key)
-        except anyio.get_cancelled_exc_class():
+            check(row.listed.input_schema, params.arguments or {})
+            result = await row.answer(ctx, params)
+        except (anyio.get_cancelled_exc_class(), MCPError):
             raise  # the waiting run is remembered: the client's cancel comes right behind
         except FactoryError as error:
-            envelope = refusal(error, params.name)
+            result = _result(refusal(error, params.name), self._profile(ctx))
         except Exception:  # noqa: BLE001 — a transport's outermost line
             log.exception("tool.failed", tool=params.name)
-            envelope = refusal(
-                FactoryError("An internal error; see the server's log."), row.tool.name
-            )
-        self._waiting.forget(key)
-        return _result(envelope, profile)
+            error = FactoryError("An internal error; see the server's log.")
+            result = _result(refusal(error, params.name), self._profile(ctx))
+        self._waiting.forget(_request_key(ctx))
+        return result
 
-    async def _answer(
-        self,
-        row: Row,
-        ctx: Context,
-        params: t.CallToolRequestParams,
-        profile: Profile,
-        key: tuple[str, Any],
-    ) -> Envelope:
-        arguments = params.arguments or {}
-        check(row.tool.input_schema, arguments)
-        meta: Mapping[str, Any] = ctx.meta or {}
-        watch = _Waiter(ctx, key, self._waiting, "progress_token" in meta)
-        inbound = Inbound(
-            principal=LOCAL,
-            arguments=arguments,
-            profile=profile,
-            call_id=_call_id(meta),
-            watch=watch,
-        )
-        return await row.handler(inbound)
+    def _profile(self, ctx: Context) -> Profile:
+        return profile_for(self._client or _client_name(ctx))
 
     async def cancelled(self, ctx: Context, params: t.CancelledNotificationParams) -> None:
         """A client gave up on a request: a time limit ends the wait, anything else the run."""
@@ -240,33 +240,10 @@ class McpFace:
         log.info("run.cancel_asked", run_id=run_id, reason=reason)
         await self._calls.cancel(LOCAL, run_id, reason or "the client cancelled the call")
 
-    # ----------------------------------------------------------------------- resources
 
-    async def list_resources(self, _: Context, __: Any) -> t.ListResourcesResult:
-        """The concrete ones: droids, the newest contexts and runs."""
-        return t.ListResourcesResult(resources=await self.resources.listed(LOCAL))
-
-    async def list_templates(self, _: Context, __: Any) -> t.ListResourceTemplatesResult:
-        """How to name the others."""
-        return t.ListResourceTemplatesResult(resource_templates=self.resources.templates())
-
-    async def read_resource(
-        self, _: Context, params: t.ReadResourceRequestParams
-    ) -> t.ReadResourceResult:
-        """One resource, whole."""
-        uri = str(params.uri)
-        try:
-            kind, text = await self.resources.read(LOCAL, uri)
-        except (Refused, UnknownContext, UnknownRun) as error:
-            message = f"{error.message} {error.remedy}"
-            raise MCPError(t.INVALID_PARAMS, message, data={"uri": uri}) from error
-        return t.ReadResourceResult(
-            contents=[t.TextResourceContents(uri=params.uri, mime_type=kind, text=text)]
-        )
-
-
-def build_server(face: McpFace) -> Server[Any]:
+def build_server(face: McpFace, subscriptions: Subscriptions) -> Server[Any]:
     """The one SDK Server of a process."""
+    resources, prompts = face.resources, face.prompts
     server: Server[Any] = Server(
         "factory-mcp",
         version=__version__,
@@ -275,19 +252,44 @@ def build_server(face: McpFace) -> Server[Any]:
         on_list_tools=face.list_tools,
         on_call_tool=face.call_tool,
         get_tool_input_schema=face.schema,
-        on_list_resources=face.list_resources,
-        on_list_resource_templates=face.list_templates,
-        on_read_resource=face.read_resource,
-        cache_hints={"tools/list": CacheHint(ttl_ms=60_000, scope="private")},
+        on_list_resources=resources.list_resources,
+        on_list_resource_templates=resources.list_templates,
+        on_read_resource=resources.read_resource,
+        on_subscribe_resource=subscriptions.subscribe,
+        on_unsubscribe_resource=subscriptions.unsubscribe,
+        on_subscriptions_listen=subscriptions.listen,
+        on_list_prompts=prompts.list_prompts,
+        on_get_prompt=prompts.get_prompt,
+        on_completion=prompts.complete,
+        cache_hints={
+            "tools/list": _STEADY,
+            "prompts/list": _STEADY,
+            "resources/templates/list": _STEADY,
+            "server/discover": _STEADY,
+        },
     )
     server.add_notification_handler(
         "notifications/cancelled", t.CancelledNotificationParams, face.cancelled
     )
+    server.add_request_handler("server/discover", t.RequestParams, partial(_discover, server))
     return server
 
 
+async def _discover(
+    server: Server[Any], ctx: Context, _: t.RequestParams | None
+) -> t.DiscoverResult:
+    """The SDK's answer, but that tools and prompts stay as they are while we run."""
+    can = server.get_capabilities(protocol_version=ctx.protocol_version)
+    can.tools = t.ToolsCapability(list_changed=False)
+    can.prompts = t.PromptsCapability(list_changed=False)
+    return t.DiscoverResult(
+        supported_versions=list(MODERN_PROTOCOL_VERSIONS),
+        capabilities=can,
+        instructions=server.instructions,
+    )
+
+
 def _listed(tool: Tool) -> t.Tool:
-    meta = {"anthropic/alwaysLoad": True} if tool.always_load else None
     return t.Tool(
         name=tool.name,
         title=tool.title,
@@ -301,7 +303,7 @@ def _listed(tool: Tool) -> t.Tool:
             idempotent_hint=tool.idempotent,
             open_world_hint=tool.open_world,
         ),
-        _meta=meta,
+        _meta=tool.meta,
     )
 
 
@@ -315,7 +317,7 @@ def _result(envelope: Envelope, profile: Profile) -> t.CallToolResult:
     )
 
 
-def _unknown(name: str, rows: Mapping[str, Row]) -> str:
+def _unknown(name: str, rows: Mapping[str, ToolRow]) -> str:
     near = difflib.get_close_matches(name, rows, n=1)
     hint = f"did you mean {near[0]}?" if near else f"the tools are {', '.join(rows)}."
     return f"Unknown tool: {name[:80]}; {hint}"
@@ -324,6 +326,17 @@ def _unknown(name: str, rows: Mapping[str, Row]) -> str:
 def _client_name(ctx: Context) -> str | None:
     client = ctx.session.client_params
     return client.client_info.name if client else None
+
+
+def _client(ctx: Context) -> dict[str, str]:
+    """Who calls, for the log."""
+    client = ctx.session.client_params
+    info = client.client_info if client else None
+    return {"client": info.name[:80], "version": info.version[:80]} if info else {}
+
+
+def _request_key(ctx: Context) -> tuple[str, Any]:
+    return _connection(ctx), ctx.request_id
 
 
 def _connection(ctx: Context) -> str:

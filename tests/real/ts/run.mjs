@@ -113,6 +113,10 @@ class Session {
         return client.subscribeResource({ uri: step.uri }, options);
       case "unsubscribe":
         return client.unsubscribeResource({ uri: step.uri }, options);
+      case "listen":
+        return client
+          .listen({ resourceSubscriptions: [step.uri] }, options)
+          .then((stream) => ({ honored: stream.honoredFilter }));
       case "request":
         return request({ method: step.method, params: step.params ?? {} }, options);
       default:

@@ -2,23 +2,47 @@
 
 from collections import Counter
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import RowMapping, Select, and_, insert, literal, select, update
+from sqlalchemy import RowMapping, and_, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from factory_mcp.domain.context_errors import ContextDamaged
 from factory_mcp.domain.errors import RevisionConflict, UnknownContext
 from factory_mcp.domain.keywords import texts_in, tokens
 from factory_mcp.domain.merge import merge_chains
-from factory_mcp.domain.model import Conflict, ContextNode
-from factory_mcp.ports import Appended, NewNode
-from factory_mcp.stores.sql.tables import IS_STANDING, chains, node_tokens, nodes
+from factory_mcp.domain.model import Conflict, ContextNode, Json
+from factory_mcp.ports import Appended, NewNode, Sealer
+from factory_mcp.stores.sql.sealed import NODES, blind_word
+from factory_mcp.stores.sql.tables import IS_STANDING, chains, node_tokens, nodes, vectors
 
 INDEXED_WORDS: Final = 4000
 """Words of a node that the index takes: a node is a note, not a book."""
 
-NODE: Final = tuple(nodes.c[field.name] for field in fields(ContextNode))
+NODE: Final = tuple(nodes.c[f.name] for f in fields(ContextNode) if f.name != "unreadable")
 """The columns that make a ContextNode."""
+
+# What to append to: built once, for building a statement costs more than running it.
+_BRANCHING: Final = (
+    select(nodes.c.id, nodes.c.revision, nodes.c.chain_id, nodes.c.workspace_key)
+    .where(nodes.c.tenant == bindparam("its_tenant"), nodes.c.id == bindparam("its_id"))
+    .with_for_update()
+)
+_HEADS: Final = (
+    select(
+        chains.c.head_id.label("id"),
+        chains.c.head_revision.label("revision"),
+        chains.c.id.label("chain_id"),
+        chains.c.workspace_key,
+    )
+    .where(chains.c.tenant == bindparam("its_tenant"))
+    .with_for_update()
+)
+_HEAD: Final = _HEADS.where(chains.c.id == bindparam("its_id"))
+_STANDING: Final = _HEADS.where(chains.c.workspace_key == bindparam("its_id"), IS_STANDING)
+_MOVE_HEAD: Final = update(chains).where(
+    chains.c.tenant == bindparam("its_tenant"), chains.c.id == bindparam("its_id")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,81 +55,90 @@ class _Parent:
     workspace_key: str | None
 
 
-async def append_node(connection: AsyncConnection, new: NewNode) -> Appended:
+async def append_node(connection: AsyncConnection, sealer: Sealer, new: NewNode) -> Appended:
     """Append a node. The chain's row is locked from the first read on: its head stays.
 
     Raises:
         UnknownContext: There is no such chain or base in the tenant.
-        RevisionConflict: The head is not at the expected revision.
+        RevisionConflict: The head is not at the expected revision; both writers are named.
+        ContextDamaged: What others have written since the base was read leads to no root.
     """
     parent = await _parent(connection, new)
     node = _node(new, parent)
     if new.expected_revision not in (None, node.revision - 1):
-        raise RevisionConflict(
-            f"The chain is at revision {node.revision - 1}, not at {new.expected_revision}."
-        )
+        raise await _overtaken(connection, new, parent)
     if parent is None or new.branch:
         conflicts: tuple[Conflict, ...] = ()
         standing = new.standing and parent is None and node.workspace_key is not None
         await _start_chain(connection, node, standing=standing)
     else:
-        conflicts = await _conflicts(connection, new, parent.id)
+        conflicts = await _conflicts(connection, sealer, new, parent.id)
         await _move_head(connection, node)
-    await _insert(connection, node)
+    await _insert(connection, sealer, node)
     return Appended(node=node, conflicts=conflicts)
 
 
 async def lineage(
-    connection: AsyncConnection, tenant: str, id: str, *, after: str | None = None  # noqa: A002
+    connection: AsyncConnection,
+    sealer: Sealer,
+    tenant: str,
+    id: str,  # noqa: A002
+    *,
+    after: str | None = None,
 ) -> list[ContextNode]:
-    """The nodes from the root to `id`, parents first; those up to `after` left out."""
-    columns = (nodes.c.id, nodes.c.parent_id)
-    start = select(*columns, literal(0).label("depth"))
-    path = start.where(nodes.c.tenant == tenant, nodes.c.id == id).cte("path", recursive=True)
-    step = select(*columns, path.c.depth + 1)
-    step = step.where(nodes.c.tenant == tenant, nodes.c.id == path.c.parent_id)
+    """The nodes from the root to `id`, parents first; those up to `after` left out.
+
+    A parent is the revision before its child's: so no damage makes the search go round for ever.
+
+    Raises:
+        ContextDamaged: They lead to no root.
+    """
+    columns = (nodes.c.id, nodes.c.parent_id, nodes.c.revision)
+    path = select(*columns).where(nodes.c.tenant == tenant, nodes.c.id == id)
+    path = path.cte("path", recursive=True)
+    step = select(*columns).where(
+        nodes.c.tenant == tenant,
+        nodes.c.id == path.c.parent_id,
+        nodes.c.revision == path.c.revision - 1,
+    )
     path = path.union_all(step if after is None else step.where(nodes.c.id != after))
     query = (
         select(*NODE)
         .join(path, and_(nodes.c.tenant == tenant, nodes.c.id == path.c.id))
-        .order_by(path.c.depth.desc())
+        .order_by(path.c.revision)
     )
-    return [to_node(row) for row in (await connection.execute(query)).mappings()]
+    found = [to_node(sealer, row) for row in (await connection.execute(query)).mappings()]
+    if found and found[0].parent_id not in (None, after):
+        raise ContextDamaged(f"The parent of {found[0].id}, above {id}, is lost or was changed.")
+    return found
 
 
-def to_node(row: RowMapping) -> ContextNode:
-    """The node in a row that has the columns NODE."""
-    return ContextNode(**{column.name: row[column.name] for column in NODE})
+def to_node(sealer: Sealer, row: RowMapping) -> ContextNode:
+    """The node in a row that has the columns NODE; if it does not open, empty and with why."""
+    values, unreadable = NODES.try_to_open(sealer, row)
+    if unreadable is not None:
+        values["summary"], values["data"] = f"[cannot be read: {unreadable.message}]", {}
+    return ContextNode(
+        **{column.name: values[column.name] for column in NODE}, unreadable=unreadable
+    )
 
 
 async def _parent(connection: AsyncConnection, new: NewNode) -> _Parent | None:
     """What the node is appended to, locked; None if it starts a chain of its own."""
-    query = _parent_query(new)
-    if query is None:
+    if new.branch and new.base_id is not None:
+        query, named = _BRANCHING, new.base_id
+    elif new.chain_id is not None:
+        query, named = _HEAD, new.chain_id
+    elif new.standing and new.workspace_key is not None:
+        query, named = _STANDING, new.workspace_key
+    else:
         return None
-    row = (await connection.execute(query.with_for_update())).mappings().one_or_none()
+    found = await connection.execute(query, {"its_tenant": new.tenant, "its_id": named})
+    row = found.mappings().one_or_none()
     if row is not None:
         return _Parent(**row)
-    named = new.base_id if new.branch else new.chain_id
-    if named is not None:
+    if query is not _STANDING:
         raise _unknown(named)
-    return None
-
-
-def _parent_query(new: NewNode) -> Select[*tuple[Any, ...]] | None:
-    if new.branch and new.base_id is not None:
-        columns = (nodes.c.id, nodes.c.revision, nodes.c.chain_id, nodes.c.workspace_key)
-        return select(*columns).where(nodes.c.tenant == new.tenant, nodes.c.id == new.base_id)
-    heads = select(
-        chains.c.head_id.label("id"),
-        chains.c.head_revision.label("revision"),
-        chains.c.id.label("chain_id"),
-        chains.c.workspace_key,
-    ).where(chains.c.tenant == new.tenant)
-    if new.chain_id is not None:
-        return heads.where(chains.c.id == new.chain_id)
-    if new.standing and new.workspace_key is not None:
-        return heads.where(chains.c.workspace_key == new.workspace_key, IS_STANDING)
     return None
 
 
@@ -123,21 +156,25 @@ def _node(new: NewNode, parent: _Parent | None) -> ContextNode:
         data=new.data,
         workspace_key=inherited if new.workspace_key is None else new.workspace_key,
         created_at=new.created_at,
+        merged_id=new.merged_id,
     )
 
 
 async def _conflicts(
-    connection: AsyncConnection, new: NewNode, head_id: str
+    connection: AsyncConnection, sealer: Sealer, new: NewNode, head_id: str
 ) -> tuple[Conflict, ...]:
-    """The keys that others changed since the author read, and the author changed otherwise."""
-    if new.base_id is None or new.base_id == head_id:
+    """The keys that others changed since the author read, and the author changed otherwise.
+
+    A node that does not open changes nothing here.
+    """
+    if new.base_id == head_id or (new.base_id is None and new.chain_id is not None):
         return ()
-    since = await lineage(connection, new.tenant, head_id, after=new.base_id)
+    since = await lineage(connection, sealer, new.tenant, head_id, after=new.base_id)
     is_ancestor = since[0].parent_id == new.base_id
     if is_ancestor and not any(node.data.keys() & new.data.keys() for node in since):
         return ()
-    before = await lineage(connection, new.tenant, new.base_id)
-    if not before:
+    before = await lineage(connection, sealer, new.tenant, new.base_id) if new.base_id else []
+    if new.base_id and not before:
         raise _unknown(new.base_id)
     theirs = [*before, *since] if is_ancestor else since
     _, conflicts = merge_chains([*before, _node(new, None)], theirs)
@@ -157,22 +194,61 @@ async def _start_chain(connection: AsyncConnection, node: ContextNode, *, standi
 
 
 async def _move_head(connection: AsyncConnection, node: ContextNode) -> None:
-    chain = update(chains).where(chains.c.tenant == node.tenant, chains.c.id == node.chain_id)
-    await connection.execute(chain.values(head_id=node.id, head_revision=node.revision))
+    its = {"its_tenant": node.tenant, "its_id": node.chain_id}
+    head = {"head_id": node.id, "head_revision": node.revision}
+    await connection.execute(_MOVE_HEAD, {**its, **head})
 
 
-async def _insert(connection: AsyncConnection, node: ContextNode) -> None:
-    """Store the node and what a search can find it by: its summary, its data and its droid."""
+async def _insert(connection: AsyncConnection, sealer: Sealer, node: ContextNode) -> None:
+    rows = rows_of(sealer, node)
+    await connection.execute(insert(nodes), rows.node)
+    await connection.execute(insert(vectors), rows.vector)
+    if rows.words:
+        await connection.execute(insert(node_tokens), rows.words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeRows:
+    """A node as it is stored: itself, and what a search can find it by."""
+
+    node: Json
+    vector: Json  # still without one: the next search makes it
+    words: list[Json]
+
+
+def rows_of(sealer: Sealer, node: ContextNode) -> NodeRows:
+    """The rows of a new node; it can be found by its summary, its data and its droid."""
     texts = (node.droid or "", node.summary, *texts_in(node.data))
     words = tokens("\n".join(texts))[:INDEXED_WORDS]
     row = {column.name: getattr(node, column.name) for column in NODE}
-    await connection.execute(insert(nodes), {**row, "length": len(words)})
+    row["length"] = len(words)
+    its = {"tenant": node.tenant, "node_id": node.id}
     index = [
-        {"tenant": node.tenant, "token": word, "node_id": node.id, "count": count}
+        {**its, "token": blind_word(sealer, node.tenant, word), "count": count}
         for word, count in Counter(words).items()
     ]
-    if index:
-        await connection.execute(insert(node_tokens), index)
+    vector = {**its, "embedder": "", "seq": 0, "generation": 0}
+    return NodeRows(node=NODES.close(sealer, row, row), vector=vector, words=index)
+
+
+async def _overtaken(
+    connection: AsyncConnection, new: NewNode, parent: _Parent | None
+) -> RevisionConflict:
+    """The refusal of a late writer; it names both."""
+    if parent is None:
+        return RevisionConflict(f"The chain is at revision 0, not at {new.expected_revision}.")
+    query = select(nodes.c.droid, nodes.c.run_id)
+    query = query.where(nodes.c.tenant == new.tenant, nodes.c.id == parent.id)
+    first = (await connection.execute(query)).one()
+    return RevisionConflict(
+        f"The chain is at revision {parent.revision}, not at {new.expected_revision}. "
+        f"{_writer(first.droid, first.run_id)} wrote {parent.id}; "
+        f"the write of {_writer(new.droid, new.run_id)} came later and was refused."
+    )
+
+
+def _writer(droid: str | None, run_id: str | None) -> str:
+    return f"{droid or 'an agent'} ({run_id or 'no run'})"
 
 
 def _unknown(id: str) -> UnknownContext:  # noqa: A002

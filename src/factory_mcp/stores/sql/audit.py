@@ -8,11 +8,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from factory_mcp.domain.hash_chain import GENESIS, link
 from factory_mcp.domain.model import Json
+from factory_mcp.stores.sql.engine import Database
 from factory_mcp.stores.sql.tables import audit, audit_heads
 
 _HEAD: Final = (
     select(audit_heads).where(audit_heads.c.tenant == bindparam("its_tenant")).with_for_update()
 )
+_LOOK: Final = select(audit_heads.c.seq).where(audit_heads.c.tenant == bindparam("its_tenant"))
 _MOVE_HEAD: Final = update(audit_heads).where(audit_heads.c.tenant == bindparam("its_tenant"))
 
 
@@ -26,6 +28,19 @@ class Entry:
     action: str
     object: str
     detail: Json
+
+
+class AuditMarks:
+    """The port Marks: every change has its audit row, so the newest row's number is the mark."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def mark(self, tenant: str) -> int:
+        """A number that rises with every node and every closed run."""
+        async with self._database.read() as connection:
+            head = (await connection.execute(_LOOK, {"its_tenant": tenant})).one_or_none()
+            return head.seq if head else 0
 
 
 async def record(connection: AsyncConnection, entry: Entry) -> int:

@@ -6,9 +6,12 @@ opening the cursor, running it, reading its rows and closing it are done in one 
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import aiosqlite
+
+_ALONE: Final = ("PRAGMA", "VACUUM")
+"""Statements that are no part of a transaction."""
 
 
 class Cursor:
@@ -86,7 +89,7 @@ class Connection(aiosqlite.Connection):
 
     def _with_cursor(self, run: Any, method: Any, sql: str, parameters: Any) -> None:
         connection = self._conn
-        if not connection.in_transaction and not sql.startswith("PRAGMA"):
+        if not connection.in_transaction and not sql.startswith(_ALONE):
             connection.execute(self._begin)
         cursor = connection.cursor()
         try:

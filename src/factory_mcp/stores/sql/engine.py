@@ -5,17 +5,17 @@
 - SQLite before 3.51.3 damages the file when one connection writes while another copies the
   write-ahead log back: here every write and every such checkpoint holds one file lock, and SQLite
   makes no checkpoint by itself. The lock also queues more fairly than SQLite does.
+- A transaction costs a trip to the disk: here those who wait to write share one.
 - A connection to a file that was deleted goes on without an error: here the file is looked at
   before each transaction.
 - A cancelled statement goes on in its thread: here cancellation waits until a transaction ended,
   and no wait inside one is longer than `wait_s`.
 """
 
-import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -24,11 +24,13 @@ import anyio
 from sqlalchemy import URL, Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from factory_mcp.domain.errors import FactoryError, Refused, SchemaMismatch, StoreUnavailable
-from factory_mcp.ports import Check
+from factory_mcp.domain.errors import FactoryError, SchemaMismatch, StoreUnavailable
+from factory_mcp.ports import Check, Place, Sealer
 from factory_mcp.stores.sql.driver import connect
-from factory_mcp.stores.sql.faults import Collision, translated
-from factory_mcp.stores.sql.migrations import HEAD
+from factory_mcp.stores.sql.faults import translated
+from factory_mcp.stores.sql.group import Group, Work
+from factory_mcp.stores.sql.migrations import HEAD, IN_THE_CLEAR
+from factory_mcp.stores.sql.turnstile import turnstile
 from factory_mcp.telemetry import log
 
 T = TypeVar("T")
@@ -37,8 +39,6 @@ WAIT_S: Final = 2.0
 OPEN_WAIT_S: Final = 10.0
 CHECKPOINT_EVERY: Final = 200
 READERS: Final = 4
-_ATTEMPTS: Final = 3
-_POLL_S: Final = 0.001
 _APPLICATION: Final = 0x464D4350  # "FMCP", for programs that tell files apart
 
 _WRITER: Final = (
@@ -47,7 +47,10 @@ _WRITER: Final = (
     "wal_autocheckpoint=0",
     "journal_size_limit=67108864",
     "foreign_keys=ON",
+    "secure_delete=FAST",  # zeros over what is deleted, wherever a page is written anyway
 )
+_SCRUB: Final = "PRAGMA user_version=1"
+_SCRUBBED: Final = "PRAGMA user_version=0"
 
 
 class Database:
@@ -55,16 +58,19 @@ class Database:
 
     Args:
         path: The file; its folder is made when it is not there.
-        wait_s: How long to wait for the lock or a free connection, seconds.
+        sealer: Seals what users wrote.
+        wait_s: How long to wait for other processes, seconds.
     """
 
-    def __init__(self, path: Path, *, wait_s: float = WAIT_S) -> None:
-        self.path = path
+    def __init__(self, path: Path, sealer: Sealer, *, wait_s: float = WAIT_S) -> None:
+        self.path, self.sealer = path, sealer
         self._wait_s = wait_s
-        self._fault: Refused | None = StoreUnavailable(f"The store {path} is not open.")
+        self._fault: FactoryError | None = StoreUnavailable(f"The store {path} is not open.")
         self._identity: tuple[int, int] | None = None
-        self._turn = anyio.Lock()
         self._writes = 0
+        self._checkpoint_at = 1  # the first write also copies back what a dead process left
+        self._reading = anyio.Semaphore(READERS)
+        self._group = Group(partial(self._write, wait_s))
         writer = partial(connect, begin="BEGIN IMMEDIATE", pragmas=_WRITER)
         reader = partial(connect, begin="BEGIN", pragmas=("query_only=ON",))
         self._writer = _engine(path, wait_s, connect=writer, size=1)
@@ -82,7 +88,7 @@ class Database:
         """
         try:
             await self._open()
-        except Refused as error:
+        except FactoryError as error:
             self._fault = error
             raise
         self._fault = None
@@ -92,7 +98,7 @@ class Database:
         with anyio.CancelScope(shield=True):
             if self._writes:
                 with suppress(FactoryError):
-                    async with self._alone(self._wait_s):
+                    async with turnstile(self.path, self._wait_s):
                         await self._checkpoint()
             await self._let_go()
 
@@ -107,17 +113,15 @@ class Database:
     async def write(self) -> AsyncGenerator[AsyncConnection]:
         """A transaction that is the only one to write; on disk when it ends, or not at all."""
         self._need_open()
+        self._writes += 1
         async with self._write(self._wait_s) as connection:
             yield connection
 
-    async def transact(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-        """Do work in a write transaction; again when another writer was faster."""
-        for _ in range(_ATTEMPTS - 1):
-            with suppress(Collision):
-                async with self.write() as connection:
-                    return await work(connection)
-        async with self.write() as connection:
-            return await work(connection)
+    async def transact(self, work: Work[T]) -> T:
+        """Do work in such a transaction, which others may share; see `group`."""
+        self._need_open()
+        self._writes += 1
+        return await self._group.do(work)
 
     async def check(self) -> Sequence[Check]:
         """Whether it can be read and written now; never raises."""
@@ -126,6 +130,7 @@ class Database:
                 revision = await connection.run_sync(_stored_revision)
             async with self.write() as connection:
                 await connection.exec_driver_sql(f"PRAGMA application_id={_APPLICATION}")
+            self.sealer.seal(Place(tenant="", table="", id=""), b"")
         except FactoryError as error:
             return [Check(name="store", ok=False, detail=error.message, fix=error.remedy)]
         detail = f"{self.path}, SQLite {sqlite3.sqlite_version}, revision {revision}"
@@ -137,8 +142,11 @@ class Database:
         if identity != self._identity:
             await self._let_go()
             self._identity = identity
-        if is_empty or await self._revision() != HEAD:
+        revision, has_traces = (None, False) if is_empty else await self._state()
+        if revision != HEAD:
             await self._upgrade()
+        if has_traces or revision not in (None, HEAD):
+            await self._scrub()
 
     async def _let_go(self) -> None:
         await self._reader.dispose()
@@ -148,64 +156,58 @@ class Database:
         if self._fault is not None:
             raise type(self._fault)(self._fault.message, remedy=self._fault.remedy)
 
-    async def _revision(self) -> str | None:
+    async def _state(self) -> tuple[str | None, bool]:
+        """The step the tables stand at, and whether the file still holds what they were before."""
         async with self._read() as connection:
-            return await connection.run_sync(_stored_revision)
+            scrub = await connection.exec_driver_sql("PRAGMA user_version")
+            return await connection.run_sync(_stored_revision), scrub.scalar() == 1
 
     async def _upgrade(self) -> None:
         from factory_mcp.stores.sql.migrations.upgrade import upgrade  # noqa: PLC0415 — Alembic
 
         async with self._write(OPEN_WAIT_S) as connection:
             revision = await connection.run_sync(_stored_revision)
+            if revision in IN_THE_CLEAR:  # afterwards a key ring is lost, and not yet to be made
+                self.sealer.prepare()
             if revision != HEAD:
-                await connection.run_sync(upgrade, revision)
+                await connection.run_sync(upgrade, revision, self.sealer)
+                if revision is not None:
+                    await connection.exec_driver_sql(_SCRUB)
                 log.info("store.upgraded", path=str(self.path), was=revision, revision=HEAD)
+
+    async def _scrub(self) -> None:
+        """Write the file anew, so that nothing is left in it of what an upgrade replaced."""
+        try:
+            async with turnstile(self.path, OPEN_WAIT_S):
+                with anyio.CancelScope(shield=True), translated(self.path):
+                    async with self._writer.connect() as connection:
+                        await connection.exec_driver_sql("VACUUM")
+                        log_is_whole = "PRAGMA wal_checkpoint(TRUNCATE)"
+                        busy = (await connection.exec_driver_sql(log_is_whole)).scalar()
+                        if not busy:
+                            await connection.exec_driver_sql(_SCRUBBED)
+        except FactoryError as error:  # at the next start, then
+            log.warning("store.scrub_delayed", path=str(self.path), reason=error.message)
 
     @asynccontextmanager
     async def _read(self) -> AsyncGenerator[AsyncConnection]:
-        with anyio.CancelScope(shield=True), translated(self.path):
-            self._look()
-            async with self._reader.begin() as connection:
-                yield connection
+        async with self._reading:
+            with anyio.CancelScope(shield=True), translated(self.path):
+                self._look()
+                async with self._reader.begin() as connection:
+                    yield connection
 
     @asynccontextmanager
     async def _write(self, wait_s: float) -> AsyncGenerator[AsyncConnection]:
-        async with self._alone(wait_s):
+        async with turnstile(self.path, wait_s):
             with anyio.CancelScope(shield=True):
                 with translated(self.path):
                     self._look()
                     async with self._writer.begin() as connection:
                         yield connection
-                self._writes += 1
-                if self._writes % CHECKPOINT_EVERY == 1:
+                if self._writes >= self._checkpoint_at:
+                    self._checkpoint_at = self._writes + CHECKPOINT_EVERY
                     await self._checkpoint()
-
-    @asynccontextmanager
-    async def _alone(self, wait_s: float) -> AsyncGenerator[None]:
-        """Hold the lock of this process, then that of the file; first come, first served."""
-        async with AsyncExitStack() as held:
-            try:
-                with anyio.fail_after(wait_s):
-                    await held.enter_async_context(self._turn)
-                    held.callback(os.close, await self._lock_file())
-            except TimeoutError:
-                raise StoreUnavailable(
-                    f"The store {self.path} was held by others for {wait_s:g} s.",
-                    remedy="Wait and call again; if it stays so, end the process that holds it.",
-                ) from None
-            yield
-
-    async def _lock_file(self) -> int:
-        """The lock as an open file; it is opened each time, for it may have been deleted."""
-        with translated(self.path):
-            lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            while not _taken(lock):  # noqa: ASYNC110 — held by another process, which tells nobody
-                await anyio.sleep(_POLL_S)
-        except BaseException:
-            os.close(lock)
-            raise
-        return lock
 
     async def _checkpoint(self) -> None:
         """Copy the log back into the file, as far as readers allow; what is written stays so."""
@@ -225,14 +227,14 @@ class Database:
             )
 
 
-async def open_database(path: Path, *, wait_s: float = WAIT_S) -> Database:
+async def open_database(path: Path, sealer: Sealer, *, wait_s: float = WAIT_S) -> Database:
     """The database at `path`, made or brought up to date; safe for many starters at once.
 
     Raises:
         SchemaMismatch: A newer version, or another program, wrote the file.
         StoreUnavailable: It cannot be opened.
     """
-    database = Database(path, wait_s=wait_s)
+    database = Database(path, sealer, wait_s=wait_s)
     try:
         await database.open()
     except BaseException:
@@ -277,11 +279,3 @@ def _make(path: Path) -> tuple[tuple[int, int], bool]:
 def _identity(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_dev, found.st_ino
-
-
-def _taken(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

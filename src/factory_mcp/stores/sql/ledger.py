@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import (
     RowMapping,
     Select,
+    Update,
     and_,
     bindparam,
     delete,
@@ -22,15 +23,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from factory_mcp.domain.envelope import to_json
 from factory_mcp.domain.errors import KeyReused, QueueFull
 from factory_mcp.domain.model import Effects, Json, Owner, Run, Status
-from factory_mcp.ports import Beat, Claim, NewNode, Opened, Seal
+from factory_mcp.domain.seal_errors import error_of
+from factory_mcp.ports import Beat, Claim, NewNode, Opened, Seal, Sealer
 from factory_mcp.stores.sql.append import append_node
 from factory_mcp.stores.sql.audit import Entry, record
 from factory_mcp.stores.sql.engine import Database
+from factory_mcp.stores.sql.sealed import HISTORY, REASONS, RUNS, blind_key
 from factory_mcp.stores.sql.tables import IS_OPEN, call_keys, history, runs
 
 KEY_LIFE_S: Final = 24 * 3600
 
-_FIELDS: Final = tuple(field.name for field in fields(Run))
+_FIELDS: Final = tuple(field.name for field in fields(Run) if field.name != "unreadable")
 _RUN: Final = tuple(runs.c[name] for name in _FIELDS)
 _SAVED: Final = ("status", "code", "started_at", "lease_until", "session_id", "progress")
 _CLOSED: Final = (*_SAVED, "ended_at", "context_id", "envelope", "output")
@@ -43,7 +46,8 @@ _MINE: Final = and_(
     runs.c.fence == bindparam("its_fence"),
     IS_OPEN,
 )
-_FIND_MINE: Final = select(runs.c.cancel_reason).where(_MINE).with_for_update()
+_REASON: Final = (runs.c.tenant, runs.c.id, runs.c.cancel_reason)
+_FIND_MINE: Final = select(*_REASON).where(_MINE).with_for_update()
 _WRITE_MINE: Final = update(runs).where(_MINE)
 
 _BY_KEYS: Final = (
@@ -75,10 +79,13 @@ _QUEUED: Final = select(func.count()).where(
 
 
 class Ledger:
-    """The ports RunBook and RunReader over one database."""
+    """The ports RunBook and RunReader over one database.
+
+    A list shows a run that does not open, with what is not sealed and why.
+    """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._database, self._sealer = database, database.sealer
         self._held: dict[str, str] = {}  # run id -> owner id, of the runs opened here
 
     async def open(self, run: Run, claim: Claim) -> Opened:
@@ -88,23 +95,23 @@ class Ledger:
             KeyReused: The strict key came with other arguments before.
             QueueFull: The run would be new, and too many of the tenant's wait already.
         """
-        opened = await self._database.transact(partial(_open, run=run, claim=claim))
+        work = partial(_open, sealer=self._sealer, run=run, claim=claim)
+        opened = await self._database.transact(work)
         if not opened.attached:
             self._held[run.id] = run.owner.id
         return opened
 
     async def save(self, run: Run) -> bool:
         """Write an open run's progress; False when its fence was lost or it is closed."""
-        async with self._database.write() as connection:
-            saved = await connection.execute(_WRITE_MINE, _changes(run, _SAVED))
-            return saved.rowcount == 1
+        return await self._database.transact(partial(_save, sealer=self._sealer, run=run))
 
     async def close(self, run: Run, node: NewNode | None, seal: Seal) -> Run | None:
         """Close a run for good, at `run.ended_at`; None when its fence was lost.
 
         The envelope that `seal` makes decides status and code; the node, if any, the context.
         """
-        closed = await self._database.transact(partial(_close, run=run, node=node, seal=seal))
+        work = partial(_close, sealer=self._sealer, run=run, node=node, seal=seal)
+        closed = await self._database.transact(work)
         self._held.pop(run.id, None)
         return closed
 
@@ -115,10 +122,10 @@ class Ledger:
             update(runs)
             .where(runs.c.owner_id == owner.id, IS_OPEN)
             .values(lease_until=lease_until)
-            .returning(runs.c.id, runs.c.cancel_reason)
+            .returning(*_REASON)
         )
-        async with self._database.write() as connection:
-            reasons = {row.id: row.cancel_reason for row in await connection.execute(renewed)}
+        rows = await self._database.transact(lambda connection: connection.execute(renewed))
+        reasons = {row["id"]: _reason(self._sealer, row) for row in rows.mappings()}
         lost = held & self._held.keys() - reasons.keys()
         for run_id in lost:
             del self._held[run_id]
@@ -126,9 +133,15 @@ class Ledger:
         return Beat(lost=frozenset(lost), cancelled=cancelled)
 
     async def get(self, tenant: str, run_id: str) -> Run | None:
-        """A run by id."""
+        """A run by id.
+
+        Raises:
+            SealBroken: What is stored of it was damaged; KeyMissing likewise.
+        """
         query = select(*_RUN).where(runs.c.tenant == tenant, runs.c.id == run_id)
-        return next(iter(await self._runs(query)), None)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).mappings().one_or_none()
+        return None if row is None else _readable(self._sealer, row)
 
     async def recent(
         self, tenant: str, *, limit: int, droid: str | None = None, status: str | None = None
@@ -145,9 +158,9 @@ class Ledger:
     async def cancel(self, tenant: str, run_id: str, reason: str) -> None:
         """Ask the owner of an open run to stop it; the first reason stays."""
         its = and_(runs.c.tenant == tenant, runs.c.id == run_id)
+        why = {"tenant": tenant, "id": run_id, "cancel_reason": reason}
         asked = update(runs).where(its, IS_OPEN, runs.c.cancel_reason.is_(None))
-        async with self._database.write() as connection:
-            await connection.execute(asked.values(cancel_reason=reason))
+        await self._database.transact(partial(_cancel, sealer=self._sealer, asked=asked, why=why))
 
     async def open_runs(self) -> list[Run]:
         """Every open run of every tenant, oldest first."""
@@ -155,37 +168,49 @@ class Ledger:
 
     async def _runs(self, query: Select[*tuple[Any, ...]]) -> list[Run]:
         async with self._database.read() as connection:
-            return [_to_run(row) for row in (await connection.execute(query)).mappings()]
+            rows = (await connection.execute(query)).mappings()
+            return [_to_run(self._sealer, row) for row in rows]
 
 
-async def _open(connection: AsyncConnection, run: Run, claim: Claim) -> Opened:
-    answered = await _by_keys(connection, run, claim)
-    found = next(iter(answered.values()), None) or await _by_fingerprint(connection, run, claim)
+async def _open(connection: AsyncConnection, sealer: Sealer, run: Run, claim: Claim) -> Opened:
+    answered = await _by_keys(connection, sealer, run, claim)
+    row = next(iter(answered.values()), None) or await _by_fingerprint(connection, run, claim)
+    found = None if row is None else _readable(sealer, row)
     if found is None:
         await _need_room(connection, run, claim.max_queued)
-        await connection.execute(insert(runs), _to_row(run))
+        new = _to_row(run)
+        await connection.execute(insert(runs), RUNS.close(sealer, new, new))
         detail = {"droid": run.droid, "effects": run.effects.value, "fence": run.fence}
         await record(connection, _entry(run, "run.open", run.created_at, detail))
     answering = found or run
-    await _remember(connection, run, answering, set(claim.keys) - answered.keys())
+    await _remember(connection, run, answering, _blind(sealer, run, claim).keys() - answered.keys())
     return Opened(run=answering, attached=found is not None)
 
 
-async def _by_keys(connection: AsyncConnection, run: Run, claim: Claim) -> dict[str, Run]:
-    """The runs that the claim's keys are kept for, the strict key's first."""
+async def _by_keys(
+    connection: AsyncConnection, sealer: Sealer, run: Run, claim: Claim
+) -> dict[str, RowMapping]:
+    """The runs that the claim's keys are kept for, by blind key, the strict key's first."""
     if not claim.keys:
         return {}
-    wanted = {"tenant": run.tenant, "subject": run.subject, "keys": claim.keys}
+    names = _blind(sealer, run, claim)
+    wanted = {"tenant": run.tenant, "subject": run.subject, "keys": tuple(names)}
     found = await connection.execute(_BY_KEYS, {**wanted, "now": run.created_at})
     rows = {row["key"]: row for row in found.mappings()}
-    strict = rows.get(claim.strict)
-    if strict is not None and strict["key_hash"] != run.arguments_hash:
-        raise KeyReused(f"The key {claim.strict} was used for a call with other arguments.")
-    order = sorted(rows, key=lambda key: (key != claim.strict, claim.keys.index(key)))
-    return {key: _to_run(rows[key]) for key in order}
+    answered = {key: rows[key] for key in names if key in rows}
+    for key, row in answered.items():
+        if names[key] == claim.strict and row["key_hash"] != run.arguments_hash:
+            raise KeyReused(f"The key {claim.strict} was used for a call with other arguments.")
+    return answered
 
 
-async def _by_fingerprint(connection: AsyncConnection, run: Run, claim: Claim) -> Run | None:
+def _blind(sealer: Sealer, run: Run, claim: Claim) -> dict[str, str]:
+    """The claim's keys by their blind names, the strict one first."""
+    ordered = sorted(claim.keys, key=lambda key: key != claim.strict)
+    return {blind_key(sealer, run.tenant, key): key for key in ordered}
+
+
+async def _by_fingerprint(connection: AsyncConnection, run: Run, claim: Claim) -> RowMapping | None:
     """An open run that does the same, else the latest done one that is recent enough."""
     wanted = {"tenant": run.tenant, "fingerprint": run.fingerprint}
     if claim.attach_done_s > 0:
@@ -193,8 +218,7 @@ async def _by_fingerprint(connection: AsyncConnection, run: Run, claim: Claim) -
         found = await connection.execute(_SAME_OPEN_OR_DONE, {**wanted, "since": since})
     else:
         found = await connection.execute(_SAME_OPEN, wanted)
-    row = found.mappings().one_or_none()
-    return None if row is None else _to_run(row)
+    return found.mappings().one_or_none()
 
 
 async def _need_room(connection: AsyncConnection, run: Run, max_queued: int) -> None:
@@ -206,7 +230,7 @@ async def _need_room(connection: AsyncConnection, run: Run, max_queued: int) -> 
 async def _remember(
     connection: AsyncConnection, call: Run, answering: Run, keys: Iterable[str]
 ) -> None:
-    """Keep the call's new keys for the run that answers it; those that expired go."""
+    """Keep the call's new blind keys for the run that answers it; those that expired go."""
     rows = [
         {
             "tenant": call.tenant,
@@ -226,35 +250,45 @@ async def _remember(
         await connection.execute(insert(call_keys), rows)
 
 
+async def _save(connection: AsyncConnection, sealer: Sealer, run: Run) -> bool:
+    saved = await connection.execute(_WRITE_MINE, _changes(sealer, run, _SAVED))
+    return saved.rowcount == 1
+
+
+async def _cancel(connection: AsyncConnection, sealer: Sealer, asked: Update, why: Json) -> None:
+    sealed = REASONS.close(sealer, why, why)
+    await connection.execute(asked.values(cancel_reason=sealed["cancel_reason"]))
+
+
 async def _close(
-    connection: AsyncConnection, run: Run, node: NewNode | None, seal: Seal
+    connection: AsyncConnection, sealer: Sealer, run: Run, node: NewNode | None, seal: Seal
 ) -> Run | None:
-    row = (await connection.execute(_FIND_MINE, _mine(run))).one_or_none()
+    row = (await connection.execute(_FIND_MINE, _mine(run))).mappings().one_or_none()
     if row is None:
         return None
-    appended = None if node is None else await append_node(connection, node)
+    appended = None if node is None else await append_node(connection, sealer, node)
     envelope = seal(appended)
     closed = replace(
         run,
         status=envelope.status,
         code=envelope.code,
         context_id=appended.node.id if appended else run.context_id,
-        cancel_reason=row.cancel_reason,
+        cancel_reason=_reason(sealer, row),
         envelope=to_json(envelope),
     )
-    await connection.execute(_WRITE_MINE, _changes(closed, _CLOSED))
-    await _write_down(connection, closed)
+    await connection.execute(_WRITE_MINE, _changes(sealer, closed, _CLOSED))
+    await _write_down(connection, sealer, closed)
     return closed
 
 
-async def _write_down(connection: AsyncConnection, run: Run) -> None:
+async def _write_down(connection: AsyncConnection, sealer: Sealer, run: Run) -> None:
     """The rows that stay when the run is long forgotten."""
     at = run.created_at if run.ended_at is None else run.ended_at
     outcome = {"droid": run.droid, "status": run.status.value, "code": run.code}
     detail = {**outcome, "fence": run.fence, "context_id": run.context_id}
     seq = await record(connection, _entry(run, "run.close", at, detail))
     row = {"tenant": run.tenant, "seq": seq, "run_id": run.id, "at": at, "envelope": run.envelope}
-    await connection.execute(insert(history), {**row, **outcome})
+    await connection.execute(insert(history), HISTORY.close(sealer, {**row, **outcome}, row))
 
 
 def _entry(run: Run, action: str, at: float, detail: Json) -> Entry:
@@ -268,9 +302,9 @@ def _mine(run: Run) -> Json:
     return {"its_tenant": run.tenant, "its_id": run.id, "its_fence": run.fence}
 
 
-def _changes(run: Run, names: Collection[str]) -> Json:
+def _changes(sealer: Sealer, run: Run, names: Collection[str]) -> Json:
     row = _to_row(run)
-    return {**{name: row[name] for name in names}, **_mine(run)}
+    return {**RUNS.close(sealer, {name: row[name] for name in names}, row), **_mine(run)}
 
 
 def _to_row(run: Run) -> Json:
@@ -283,8 +317,26 @@ def _to_row(run: Run) -> Json:
     }
 
 
-def _to_run(row: RowMapping) -> Run:
-    values = {name: row[name] for name in _FIELDS}
+def _reason(sealer: Sealer, row: RowMapping) -> str | None:
+    """Why a run was cancelled, if it was; a reason that does not open is one all the same."""
+    values, unreadable = REASONS.try_to_open(sealer, row)
+    return "the reason cannot be read" if unreadable else values["cancel_reason"]
+
+
+def _readable(sealer: Sealer, row: RowMapping) -> Run:
+    run = _to_run(sealer, row)
+    if run.unreadable:
+        raise error_of(run.unreadable)
+    return run
+
+
+def _to_run(sealer: Sealer, row: RowMapping) -> Run:
+    """The run in a row; if it does not open, with what is not sealed and why."""
+    opened, unreadable = RUNS.try_to_open(sealer, row)
+    values = {name: opened[name] for name in _FIELDS}
+    if values["request"] is None and unreadable is not None:
+        values["request"] = {"task": f"[cannot be read: {unreadable.message}]", "options": {}}
+    values["unreadable"] = unreadable
     values["effects"] = Effects(values["effects"])
     values["status"] = Status(values["status"])
     values["owner"] = Owner(**values["owner"])

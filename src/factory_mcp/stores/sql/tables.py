@@ -1,7 +1,7 @@
 """The tables, the same for every SQL database; `tenant` comes first in every key and index.
 
-Which rows are append-only: `history` and `audit`. Everything a user wrote is kept so that it comes
-back exactly as it was, NUL and lone surrogates included.
+Which rows are append-only: `history` and `audit`. Everything a user wrote is blind or sealed (see
+`sealed.py`), and comes back exactly as it was, NUL and lone surrogates included.
 """
 
 import json
@@ -16,6 +16,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     Table,
@@ -68,8 +69,12 @@ def _text(name: str, *, null: bool = False) -> Column[Any]:
     return Column(name, AnyText, nullable=null)
 
 
-def _json(name: str, *, null: bool = False) -> Column[Any]:
-    return Column(name, JsonText, nullable=null)
+def _json(name: str) -> Column[Any]:
+    return Column(name, JsonText, nullable=False)
+
+
+def _sealed(name: str) -> Column[Any]:
+    return Column(name, LargeBinary)
 
 
 def _integer(name: str) -> Column[Any]:
@@ -90,7 +95,6 @@ runs: Final = Table(
     _text("subject"),
     _text("droid"),
     _text("effects"),
-    _json("request"),
     _text("fingerprint"),
     _text("arguments_hash"),
     _json("owner"),
@@ -98,7 +102,6 @@ runs: Final = Table(
     _float("created_at"),
     _text("status"),
     _text("code"),
-    _text("workspace", null=True),
     _text("workspace_key", null=True),
     _integer("fence"),
     _float("lease_until"),
@@ -106,10 +109,12 @@ runs: Final = Table(
     _float("ended_at", null=True),
     _text("session_id", null=True),
     _text("context_id", null=True),
-    _json("progress", null=True),
-    _text("cancel_reason", null=True),
-    _json("envelope", null=True),
-    _text("output", null=True),
+    _sealed("request"),
+    _sealed("progress"),
+    _sealed("envelope"),
+    _sealed("workspace"),
+    _sealed("cancel_reason"),
+    _sealed("output"),
     PrimaryKeyConstraint("tenant", "id", name="runs_pk"),
 )
 
@@ -141,7 +146,7 @@ call_keys: Final = Table(
     metadata,
     _text("tenant"),
     _text("subject"),
-    _text("key"),
+    _text("key"),  # blind
     _text("run_id"),
     _text("arguments_hash"),
     _float("expires_at"),
@@ -165,7 +170,7 @@ history: Final = Table(
     _text("droid"),
     _text("status"),
     _text("code"),
-    _json("envelope"),
+    _sealed("envelope"),
     PrimaryKeyConstraint("tenant", "seq", name="history_pk"),
 )
 
@@ -226,11 +231,12 @@ nodes: Final = Table(
     _integer("revision"),
     _text("droid", null=True),
     _text("run_id", null=True),
-    _text("summary"),
-    _json("data"),
     _text("workspace_key", null=True),
     _float("created_at"),
     _integer("length"),  # how many words the index knows of it
+    _text("merged_id", null=True),
+    _sealed("data"),
+    _sealed("summary"),
     PrimaryKeyConstraint("tenant", "id", name="nodes_pk"),
     ForeignKeyConstraint(
         ["tenant", "chain_id"], ["chains.tenant", "chains.id"], name="nodes_chain_fk"
@@ -243,9 +249,38 @@ node_tokens: Final = Table(
     "node_tokens",
     metadata,
     _text("tenant"),
-    _text("token"),
+    _text("token"),  # blind
     _text("node_id"),
     _integer("count"),
     PrimaryKeyConstraint("tenant", "token", "node_id", name="node_tokens_pk"),
     sqlite_with_rowid=False,
 )
+
+rotations: Final = Table(
+    "rotations",
+    metadata,
+    _text("tenant"),
+    _integer("generation"),
+    _integer("last_seq"),  # of the tenant's vectors
+    _sealed("matrix"),
+    PrimaryKeyConstraint("tenant", "generation", name="rotations_pk"),
+)
+
+vectors: Final = Table(
+    "vectors",
+    metadata,
+    _text("tenant"),
+    _text("node_id"),
+    _text("embedder"),  # whose vector it is; "" as long as there is none
+    _integer("seq"),  # rises in the order of the commits, so that processes see what is new
+    _integer("generation"),  # of the matrix it is rotated with
+    _sealed("vector"),
+    PrimaryKeyConstraint("tenant", "node_id", name="vectors_pk"),
+    ForeignKeyConstraint(
+        ["tenant", "node_id"],
+        ["nodes.tenant", "nodes.id"],
+        name="vectors_node_fk",
+        ondelete="CASCADE",
+    ),
+)
+Index("vectors_new", vectors.c.tenant, vectors.c.embedder, vectors.c.seq)

@@ -2,5 +2,8 @@
 
 from typing import Final
 
-HEAD: Final = "0001"
+HEAD: Final = "0004"
 """The revision this program works with."""
+
+IN_THE_CLEAR: Final = (None, "0001", "0002")
+"""The revisions at which nothing is sealed yet."""
