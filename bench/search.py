@@ -34,8 +34,8 @@ from factory_mcp.stores.embed import BUNDLED, StaticEmbedder
 from factory_mcp.stores.sql import tables
 from factory_mcp.stores.sql.append import rows_of
 from factory_mcp.stores.sql.contexts import ContextTables
-from factory_mcp.stores.sql.engine import Database, open_database
 from factory_mcp.stores.sql.search import SearchTables
+from factory_mcp.stores.sql.sqlite import Database, open_database
 from tests.keys import sealing
 
 SIZES: Final = (10_000, 100_000)

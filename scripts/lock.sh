@@ -12,6 +12,6 @@ compile() {
 # An editable install without build isolation finds its builder among what is locked.
 build=$'hatchling\neditables'
 
-compile --extra dev --output-file requirements-dev.lock "$@"
-compile --constraint requirements-dev.lock --output-file requirements.lock
+compile --extra server --extra dev --output-file requirements-dev.lock "$@"
+compile --extra server --constraint requirements-dev.lock --output-file requirements.lock
 echo "requirements.lock $(grep -c '^[a-z]' requirements.lock), requirements-dev.lock $(grep -c '^[a-z]' requirements-dev.lock) packages"

@@ -62,6 +62,8 @@ fi
 rm -f .venv/.locked
 $venv_python -m pip --version >/dev/null 2>&1 || $venv_python -m ensurepip >/dev/null
 echo "setup: installing $(grep -c '^[a-z]' $lock) packages of $lock into .venv (once)"
-$venv_python -m pip install --quiet --require-hashes --requirement $lock
+# The lock is whole. Left to look for itself, an older pip finds a newer release of what is asked
+# for with an extra, and refuses it for want of a hash.
+$venv_python -m pip install --quiet --require-hashes --no-deps --requirement $lock
 $venv_python -m pip install --quiet --no-deps --no-build-isolation --editable .
 echo "$want $made_for" >.venv/.locked

@@ -18,8 +18,8 @@ from factory_mcp.domain.hash_chain import verify
 from factory_mcp.domain.model import LOCAL, Json
 from factory_mcp.services.sealing import Sealing
 from factory_mcp.stores.key_file import KeyFile
-from factory_mcp.stores.sql.engine import Database, open_database
 from factory_mcp.stores.sql.sealed import NODES
+from factory_mcp.stores.sql.sqlite import Database, open_database
 from factory_mcp.stores.sql.tables import audit, nodes
 from tests.programs.stdio_writer import Writer, stdio_writer
 

@@ -33,10 +33,10 @@ from factory_mcp.stores.host import LinuxHost, SystemClock, SystemRng
 from factory_mcp.stores.key_file import KeyFile, KeyText
 from factory_mcp.stores.sql.audit import AuditMarks
 from factory_mcp.stores.sql.contexts import ContextTables
-from factory_mcp.stores.sql.engine import Database
 from factory_mcp.stores.sql.ledger import Ledger
 from factory_mcp.stores.sql.rewrap import SealedTables
 from factory_mcp.stores.sql.search import SearchTables
+from factory_mcp.stores.sql.sqlite import Database
 from factory_mcp.telemetry import log
 from factory_mcp.transports.hello import Opening
 from factory_mcp.transports.http import HttpApp, http_app

@@ -12,10 +12,10 @@ from factory_mcp.domain.model import Json
 from factory_mcp.ports import Contexts, ContextSearch, Marks, RunBook, RunReader, Store
 from factory_mcp.stores.sql.audit import AuditMarks
 from factory_mcp.stores.sql.contexts import ContextTables
-from factory_mcp.stores.sql.engine import Database, open_database
 from factory_mcp.stores.sql.ledger import Ledger
 from factory_mcp.stores.sql.sealed import HISTORY
 from factory_mcp.stores.sql.search import SearchTables
+from factory_mcp.stores.sql.sqlite import Database, open_database
 from factory_mcp.stores.sql.tables import audit, history
 from tests.keys import sealing
 

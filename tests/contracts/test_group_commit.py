@@ -11,10 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from factory_mcp.domain.errors import RevisionConflict
 from factory_mcp.stores.sql.contexts import ContextTables
-from factory_mcp.stores.sql.engine import Database, open_database
 from factory_mcp.stores.sql.faults import Collision
 from factory_mcp.stores.sql.group import ATTEMPTS, MOST_TOGETHER
 from factory_mcp.stores.sql.search import SearchTables
+from factory_mcp.stores.sql.sqlite import Database, open_database
 from tests.contracts.samples import Samples
 from tests.keys import sealing
 

@@ -14,8 +14,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine
 
-from factory_mcp.stores.sql.engine import open_database
 from factory_mcp.stores.sql.migrations import HEAD, upgrade
+from factory_mcp.stores.sql.sqlite import open_database
 from factory_mcp.stores.sql.tables import metadata
 from tests.keys import sealing
 

@@ -19,10 +19,10 @@ from factory_mcp.domain.errors import (
     TooLarge,
 )
 from factory_mcp.stores.sql.contexts import ContextTables
-from factory_mcp.stores.sql.engine import Database, open_database
 from factory_mcp.stores.sql.faults import Collision
 from factory_mcp.stores.sql.migrations import HEAD
 from factory_mcp.stores.sql.search import SearchTables
+from factory_mcp.stores.sql.sqlite import Database, open_database
 from tests.contracts.implementations import Stores
 from tests.contracts.samples import Samples
 from tests.keys import sealing

@@ -6,7 +6,7 @@ from pathlib import Path
 import anyio
 
 from factory_mcp import telemetry
-from factory_mcp.stores.sql.engine import open_database
+from factory_mcp.stores.sql.sqlite import open_database
 from tests.keys import sealing
 
 

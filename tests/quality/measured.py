@@ -15,9 +15,9 @@ from factory_mcp.domain.keywords import telling, tokens
 from factory_mcp.ports import NewNode
 from factory_mcp.stores.embed import StaticEmbedder
 from factory_mcp.stores.sql.contexts import ContextTables
-from factory_mcp.stores.sql.engine import open_database
 from factory_mcp.stores.sql.index import Facts, TenantIndex
 from factory_mcp.stores.sql.search import SearchTables
+from factory_mcp.stores.sql.sqlite import open_database
 from tests.keys import sealing
 
 TOP: Final = 3

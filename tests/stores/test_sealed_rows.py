@@ -17,10 +17,10 @@ from factory_mcp.services.sealing import Sealing
 from factory_mcp.stores.key_file import KeyFile, KeyText
 from factory_mcp.stores.sql.append import append_node
 from factory_mcp.stores.sql.contexts import ContextTables
-from factory_mcp.stores.sql.engine import Database, open_database
 from factory_mcp.stores.sql.ledger import Ledger
 from factory_mcp.stores.sql.rewrap import SealedTables
 from factory_mcp.stores.sql.search import SearchTables
+from factory_mcp.stores.sql.sqlite import Database, open_database
 from factory_mcp.stores.sql.tables import nodes, runs
 from tests.contracts.samples import Samples
 from tests.contracts.samples import sealing as sealed_as

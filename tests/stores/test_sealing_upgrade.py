@@ -19,9 +19,9 @@ from factory_mcp.services.sealing import Sealing
 from factory_mcp.stores.key_file import KeyFile
 from factory_mcp.stores.sql import migrations
 from factory_mcp.stores.sql.contexts import ContextTables
-from factory_mcp.stores.sql.engine import Database, open_database
 from factory_mcp.stores.sql.ledger import Ledger
 from factory_mcp.stores.sql.search import SearchTables
+from factory_mcp.stores.sql.sqlite import Database, open_database
 from tests.contracts.samples import NOW, Samples
 from tests.keys import sealing
 from tests.planted import traces

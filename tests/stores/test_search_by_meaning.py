@@ -16,8 +16,8 @@ from factory_mcp.ports import Sealer
 from factory_mcp.stores.embed import BUNDLED, StaticEmbedder
 from factory_mcp.stores.sql import vectors as tables
 from factory_mcp.stores.sql.contexts import ContextTables
-from factory_mcp.stores.sql.engine import Database, open_database
 from factory_mcp.stores.sql.search import SearchTables
+from factory_mcp.stores.sql.sqlite import Database, open_database
 from tests.contracts.samples import Samples
 from tests.keys import OLD, RING, TWO, sealing
 

@@ -11,11 +11,11 @@ from tokenizers import Tokenizer
 
 from factory_mcp.stores.embed import BUNDLED, StaticEmbedder
 from factory_mcp.stores.sql.contexts import ContextTables
-from factory_mcp.stores.sql.engine import Database, open_database
 from factory_mcp.stores.sql.index import STORED, Vectors
 from factory_mcp.stores.sql.rotations import Rotations
 from factory_mcp.stores.sql.sealed import VECTORS
 from factory_mcp.stores.sql.search import SearchTables
+from factory_mcp.stores.sql.sqlite import Database, open_database
 from factory_mcp.stores.sql.tables import vectors
 from tests.contracts.samples import Samples
 from tests.keys import sealing

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from factory_mcp.domain.hash_chain import GENESIS, link
 from factory_mcp.domain.model import Json
-from factory_mcp.stores.sql.engine import Database
+from factory_mcp.stores.sql.sqlite import Database
 from factory_mcp.stores.sql.tables import audit, audit_heads
 
 _HEAD: Final = (

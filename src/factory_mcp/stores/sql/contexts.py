@@ -11,7 +11,7 @@ from factory_mcp.domain.seal_errors import error_of
 from factory_mcp.ports import Appended, NewNode, Sealer
 from factory_mcp.stores.sql.append import NODE, append_node, lineage, to_node
 from factory_mcp.stores.sql.audit import Entry, record
-from factory_mcp.stores.sql.engine import Database
+from factory_mcp.stores.sql.sqlite import Database
 from factory_mcp.stores.sql.tables import IS_STANDING, chains, nodes
 
 _HEADS: Final = select(*NODE).join(

@@ -27,8 +27,8 @@ from factory_mcp.domain.seal_errors import error_of
 from factory_mcp.ports import Beat, Claim, NewNode, Opened, Seal, Sealer
 from factory_mcp.stores.sql.append import append_node
 from factory_mcp.stores.sql.audit import Entry, record
-from factory_mcp.stores.sql.engine import Database
 from factory_mcp.stores.sql.sealed import HISTORY, REASONS, RUNS, blind_key
+from factory_mcp.stores.sql.sqlite import Database
 from factory_mcp.stores.sql.tables import IS_OPEN, call_keys, history, runs
 
 KEY_LIFE_S: Final = 24 * 3600

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from factory_mcp.domain.key_ring import Rewrapped
 from factory_mcp.domain.seal_errors import KeyMissing, SealBroken
 from factory_mcp.ports import Sealer
-from factory_mcp.stores.sql.engine import Database
 from factory_mcp.stores.sql.sealed import SEALED, SealedTable
+from factory_mcp.stores.sql.sqlite import Database
 
 T = TypeVar("T")
 

@@ -23,7 +23,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from factory_mcp.domain.model import Json
 from factory_mcp.domain.seal_errors import KeyMissing, SealBroken
 from factory_mcp.ports import Sealer
-from factory_mcp.stores.sql.engine import Database
 from factory_mcp.stores.sql.index import (
     Vectors,
     drawn,
@@ -33,6 +32,7 @@ from factory_mcp.stores.sql.index import (
     to_bytes,
 )
 from factory_mcp.stores.sql.sealed import ROTATIONS, VECTORS
+from factory_mcp.stores.sql.sqlite import Database
 from factory_mcp.stores.sql.tables import rotations, vectors
 from factory_mcp.telemetry import log
 

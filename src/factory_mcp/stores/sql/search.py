@@ -14,8 +14,8 @@ from factory_mcp.domain.keywords import bm25, rarity, telling, tokens
 from factory_mcp.domain.model import ContextNode, Found, Hit
 from factory_mcp.ports import Embedder
 from factory_mcp.stores.sql.append import NODE, to_node
-from factory_mcp.stores.sql.engine import Database
 from factory_mcp.stores.sql.sealed import blind_word
+from factory_mcp.stores.sql.sqlite import Database
 from factory_mcp.stores.sql.tables import node_tokens, nodes
 from factory_mcp.stores.sql.wanted import Wanted
 from factory_mcp.telemetry import log

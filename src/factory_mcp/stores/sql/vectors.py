@@ -35,10 +35,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from factory_mcp.domain.keywords import texts_in
 from factory_mcp.domain.model import Json
 from factory_mcp.ports import Embedder
-from factory_mcp.stores.sql.engine import Database
 from factory_mcp.stores.sql.index import Facts, Postings, TenantIndex, Vectors, to_bytes
 from factory_mcp.stores.sql.rotations import Rotations, numbers
 from factory_mcp.stores.sql.sealed import NODES, VECTORS
+from factory_mcp.stores.sql.sqlite import Database
 from factory_mcp.stores.sql.tables import node_tokens, nodes, vectors
 from factory_mcp.stores.sql.wanted import Wanted
 from factory_mcp.telemetry import log
