@@ -7,6 +7,7 @@
 set -euo pipefail
 shopt -s inherit_errexit
 cd "$(dirname "$0")/.."
+unset PYTHONDONTWRITEBYTECODE # the programs that tests start would each compile the tree again
 
 path=$PWD/.venv/bin:$PATH # node and npm of the wheel
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/factory-mcp
@@ -45,5 +46,10 @@ if [[ ${FACTORY_MCP_TEST_CLIENTS:-1} == 0 ]]; then
 elif [[ -z ${FACTORY_MCP_CLIENTS:-} ]]; then # scripts/clients.sh has fetched all of them
   FACTORY_MCP_CLIENTS=$(PATH=$path scripts/fetch_clients.sh claude)
   export FACTORY_MCP_CLIENTS
+fi
+scripts/fetch_servers.sh
+if [[ -z ${FACTORY_MCP_WEAVIATE_BIN:-} ]]; then
+  FACTORY_MCP_WEAVIATE_BIN=$(scripts/fetch_weaviate.sh)
+  export FACTORY_MCP_WEAVIATE_BIN
 fi
 exec .venv/bin/python -m pytest "$@"

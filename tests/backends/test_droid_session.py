@@ -1,7 +1,6 @@
 """One attempt with a program that speaks the droid's protocol but does what a scenario says."""
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,7 +15,7 @@ import pytest
 from factory_mcp.backends.droid_check import INSTALL
 from factory_mcp.backends.droid_cli import DroidCli
 from factory_mcp.backends.droid_launch import Launch
-from factory_mcp.backends.processes import RUN_VARIABLE, members
+from factory_mcp.backends.processes import members
 from factory_mcp.domain.errors import (
     BackendCrashed,
     BackendError,
@@ -295,23 +294,6 @@ async def test_a_program_deaf_to_everything_is_gone_after_a_cancel(play: Play) -
 
     assert set() == members(-1, work.run_id)
     assert [] == os.listdir(stub.folder / "run")  # noqa: PTH208 — async
-
-
-def test_processes_are_told_by_their_group_or_by_the_run() -> None:
-    """A process that left the group still has the variable."""
-    name = f"run_{os.urandom(4).hex()}"
-    outside = subprocess.Popen(
-        ["/bin/sleep", "1000"], env={RUN_VARIABLE: name}, start_new_session=True
-    )
-    try:
-        assert {outside.pid} == members(-1, name)
-        assert outside.pid in members(outside.pid, "another")
-        outside.send_signal(signal.SIGKILL)
-        os.waitid(os.P_PID, outside.pid, os.WEXITED | os.WNOWAIT)
-        assert set() == members(outside.pid, name)  # dead, and only not yet buried
-    finally:
-        outside.kill()
-        outside.wait()
 
 
 # --------------------------------------------------------------------------- what it says

@@ -209,7 +209,7 @@ async def test_a_hanging_model_ends_in_a_timeout_with_evidence(
             jobs = {"silent": partial(timeout, silent), "late": partial(timeout, late)}
             found |= await gather(jobs)
             tasks.cancel_scope.cancel()
-        await until(lambda: not [*processes_with(silent.run_id), *processes_with(late.run_id)])
+        await until(lambda: not members(-1, silent.run_id) | members(-1, late.run_id))
 
     assert "the droid was silent for 30 s" == found["silent"][0].message
     assert "the droid did not finish in time" == found["late"][0].message

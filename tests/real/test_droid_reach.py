@@ -15,6 +15,7 @@ from anyio.abc import Process
 
 from factory_mcp.backends.droid_check import TESTED
 from factory_mcp.backends.droid_cli import DroidCli
+from factory_mcp.backends.processes import members
 from factory_mcp.domain.model import SideEffects
 from tests.real.droid_program import (
     GUARD_S,
@@ -87,8 +88,11 @@ async def test_nothing_outlives_us_when_we_are_killed(droid: DroidSetup, model: 
     with anyio.fail_after(GUARD_S):
         async with _in_a_process(droid, {}) as parent:
             await until(lambda: bool(sleepers(mark)))
+            (pid_file,) = droid.run_dir.glob("*.pid")
+            group, run_id = int(pid_file.read_text()), pid_file.stem
+            assert members(group, run_id)
             parent.send_signal(signal.SIGKILL)
-            await until(lambda: not [*processes_with(mark), *processes_with(str(droid.home))])
+            await until(lambda: not [*processes_with(mark), *members(group, run_id)])
 
 
 @pytest.mark.requirement("DROID-11")

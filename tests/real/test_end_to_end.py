@@ -9,6 +9,7 @@ import anyio.to_thread
 import pytest
 
 from factory_mcp.app import build
+from factory_mcp.backends.processes import members
 from factory_mcp.domain.breaker import JITTER, OPEN_S
 from factory_mcp.domain.model import LOCAL, CallRequest
 from factory_mcp.settings import Settings
@@ -103,13 +104,14 @@ async def test_droid_cancel_leaves_no_process_behind(tmp_path: Path) -> None:
             run_id = structured(call)["run_id"]
             with anyio.fail_after(30):
                 await until(lambda: bool(sleepers(second)))
+            assert members(-1, run_id)
             ended = structured(
                 await client.step("call", name="droid_cancel", arguments={"run_id": run_id})
             )
             assert ("cancelled", "possible") == (ended["status"], ended["side_effects"])
             assert ended["session_id"]
             assert [] == list(processes_with(second))
-            assert [] == list(processes_with(str(setup.program)))
+            assert set() == members(-1, run_id)
 
 
 @pytest.mark.requirement("REAL-4")

@@ -3,6 +3,7 @@
 `scripts/clients.sh` names the file in FACTORY_MCP_CLIENTS_RECORD; without it nothing is written.
 """
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -15,7 +16,11 @@ def note(name: str, *, title: str, version: str, **facts: Any) -> None:
     if not named:
         return
     path = Path(named)
-    known: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
-    known[name] = {**known.get(name, {}), "title": title, "version": version, **facts}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    with path.open("a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # other test processes note what they saw, too
+        file.seek(0)
+        known: dict[str, dict[str, Any]] = json.loads(file.read() or "{}")
+        known[name] = {**known.get(name, {}), "title": title, "version": version, **facts}
+        file.truncate(0)
+        file.write(json.dumps(known, indent=1, sort_keys=True) + "\n")

@@ -1,7 +1,7 @@
 """Real clients, each on a machine of its own: a droid call, a handoff, a run beyond patience.
 
 `make clients` runs this folder; `make test` leaves it out, but for one client's short call
-(`tests/real/test_one_client.py`). At most two clients run at once.
+(`tests/real/test_one_client.py`).
 """
 
 import re
