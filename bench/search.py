@@ -35,7 +35,7 @@ from factory_mcp.stores.sql import tables
 from factory_mcp.stores.sql.append import rows_of
 from factory_mcp.stores.sql.contexts import ContextTables
 from factory_mcp.stores.sql.search import SearchTables
-from factory_mcp.stores.sql.sqlite import Database, open_database
+from factory_mcp.stores.sql.sqlite import SqliteDatabase, open_database
 from tests.keys import sealing
 
 SIZES: Final = (10_000, 100_000)
@@ -177,7 +177,7 @@ async def _fill(path: Path, size: int) -> None:
         await database.close()
 
 
-async def _insert(database: Database, start: int, texts: Sequence[list[str]]) -> None:
+async def _insert(database: SqliteDatabase, start: int, texts: Sequence[list[str]]) -> None:
     """Nodes as the store itself makes their rows, each a chain of its own."""
     made = [_node(number, words) for number, words in enumerate(texts, start)]
     rows = [rows_of(database.sealer, node) for node in made]
@@ -192,7 +192,7 @@ async def _insert(database: Database, start: int, texts: Sequence[list[str]]) ->
         (tables.vectors, [row.vector for row in rows]),
         (tables.node_tokens, words),
     )
-    async with database.write() as connection:
+    async with database.write(TENANT) as connection:
         await connection.exec_driver_sql("PRAGMA cache_size=-400000")
         for table, values in inserted:
             await connection.execute(insert(table), values)

@@ -101,7 +101,7 @@ class House:
 
     async def sql(self, statement: str) -> None:
         """Change the store behind the product's back."""
-        async with self.app.database.write() as connection:
+        async with self.app.database.write(LOCAL.tenant) as connection:
             await connection.exec_driver_sql(statement)
 
 

@@ -453,6 +453,7 @@ RUNS: dict[str, tuple[str, str]] = {
     "RUNS-9": ("A store that is away when a run ends loses nothing", "design §1.2"),
     "RUNS-10": ("A server that stops waits at most 10 s for open runs to close", "contracts §3"),
     "RUNS-11": ("A server that drains takes no new work and lets open work end", "contracts §3"),
+    "RUNS-17": ("A run whose opening or closing was stored unheard neither hangs nor is lost", "K"),
 }
 
 REAL: dict[str, tuple[str, str]] = {
@@ -502,6 +503,7 @@ SEALING: dict[str, tuple[str, str]] = {
     "SEAL-11": ("A plain store is sealed by an upgrade that leaves no trace", "issue 4 §1"),
     "SEAL-12": ("Rewrap is restartable; a key in use cannot be dropped", "design §6"),
     "SEAL-13": ("`factory-mcp seal` and `doctor` say how the keys stand", "contracts §7"),
+    "SEAL-14": ("A key opens on every replica before it seals on any", "reliability R5"),
 }
 
 LLM: dict[str, tuple[str, str]] = {
@@ -595,6 +597,203 @@ VECTOR: dict[str, tuple[str, str]] = {
     "VECTOR-7": ("Nothing of it is imported before the first search", "design §8"),
 }
 
+SET: dict[str, tuple[str, str]] = {
+    "SET-1": ("A store is used once it is set; its secrets never show", "issue 5 §1"),
+    "SET-2": ("Every form of a connection string of Postgres comes to one URL", "issue 5 §1"),
+    "SET-3": ("An address of Redis is what its client reads, or refused", "issue 5 §3"),
+    "SET-4": ("Weaviate's two places are known or named, its key goes nowhere else", "issue 5 §2"),
+    "SET-5": ("The embedder is bundled, a folder, or an endpoint with its own key", "issue 5 §2"),
+}
+
+TRANSIT: dict[str, tuple[str, str]] = {
+    "TRANSIT-1": ("A host is here, private or public by its form alone", "contracts §6"),
+    "TRANSIT-2": (
+        "Without TLS: fine here, warned of in private, refused in public",
+        "contracts §6",
+    ),
+    "TRANSIT-3": ("TLS is what checks whose certificate it is; less is explained", "contracts §6"),
+    "TRANSIT-4": ("Every way out is examined at start, and the worst of it counts", "contracts §6"),
+    "TRANSIT-5": ("One file names the authorities of all stores", "issue 5 §5"),
+    "TRANSIT-6": ("Each real store: the right authority works, all else is refused", "issue 5 §5"),
+}
+
+SERVERS: dict[str, tuple[str, str]] = {
+    "SERVERS-1": (
+        "The tests' stores are real: stopped, frozen or killed as asked, never left behind",
+        "issue 5: real components",
+    ),
+    "SERVERS-2": ("A fresh database per test for a plain role, no superuser", "issue 5 §1"),
+    "SERVERS-3": ("Every store of the tests asks for a password or a key", "issue 5"),
+    "SERVERS-4": ("A Redis of a test's own has the memory and port it asks for", "issue 5: faults"),
+    "SERVERS-5": ("With TLS a store is trusted by one local authority only", "issue 5 §5"),
+    "SERVERS-6": ("Stores that the environment names win over our own", "issue 5"),
+    "SERVERS-7": (
+        "A proxy refuses, freezes, slows, resets or garbles what goes to a store",
+        "issue 5 §6",
+    ),
+}
+
+REDIS: dict[str, tuple[str, str]] = {
+    "REDIS-1": (
+        "A cache gives what any process put there, for its time; a lease is one's",
+        "issue 5 §3",
+    ),
+    "REDIS-2": (
+        "All processes together stay within one rate, on the server's clock",
+        "issue 5 §3; reliability R2, C2",
+    ),
+    "REDIS-3": (
+        "A bus tells every process, and says when something may have been missed",
+        "contracts §9; issue 5 §3",
+    ),
+    "REDIS-4": (
+        "A breaker that opens or closes tells the other processes; one of them probes",
+        "design §6",
+    ),
+    "REDIS-5": ("Processes that serve together count each other", "contracts §9"),
+    "REDIS-6": (
+        "A Redis that is away costs a caller one short wait, then none, and no error",
+        "reliability S4",
+    ),
+    "REDIS-7": (
+        "Every error of Redis is named with its mend, and no password is",
+        "issue 5: bad input",
+    ),
+    "REDIS-8": (
+        "What Redis holds and hears shows nothing that a user wrote",
+        "issue 5: done means",
+    ),
+    "REDIS-9": (
+        "A process sees its own writes at once, those of others when the bus tells",
+        "contracts §9",
+    ),
+    "REDIS-10": (
+        "What is asked by many at once is read once, in a process and among replicas",
+        "issue 5 §3",
+    ),
+    "REDIS-11": ("What was read is kept, within limits; what does not open is not", "issue 5 §3"),
+    "REDIS-12": (
+        "Watchers are woken by the bus, and look by themselves where it is silent",
+        "issue 5 §3",
+    ),
+}
+
+INDEX: dict[str, tuple[str, str]] = {
+    "INDEX-1": ("Weaviate finds by vector and by words, narrowed, scored as SQL", "issue 5 §2"),
+    "INDEX-2": ("A shard for each tenant; one never written is no error", "issue 5: bad input"),
+    "INDEX-3": (
+        "A vector of a wrong size is refused by name, the rest goes on",
+        "issue 5: bad input",
+    ),
+    "INDEX-4": ("Every error of its client and of gRPC is one of ours, with a mend", "design §8"),
+    "INDEX-5": (
+        "Away, silent, garbled, busy or with a wrong key, it costs one wait and comes back",
+        "reliability S5",
+    ),
+    "INDEX-6": ("Searches over it rank as those over SQL do", "issue 5 §2"),
+    "INDEX-7": (
+        "Where it is away, behind, or made otherwise, searches use keywords and say so",
+        "design §6",
+    ),
+    "INDEX-8": (
+        "It is fed with what opens; the rest is named, and what is gone is removed",
+        "issue 5 §4",
+    ),
+    "INDEX-9": (
+        "Lost or made with another embedder or matrix, it is built again",
+        "issue 5 §2, §4",
+    ),
+    "INDEX-10": ("Its files give no word away, and its vectors neither", "issue 5: done"),
+    "INDEX-13": ("Its client and numpy are imported with the first search", "design §8"),
+    "INDEX-11": ("Any model2vec folder is an embedder; a wrong one is told", "issue 5 §2"),
+    "INDEX-12": (
+        "An OpenAI-compatible address is an embedder; whatever it answers, searches go on",
+        "issue 5 §2",
+    ),
+}
+
+POSTGRES: dict[str, tuple[str, str]] = {
+    "PG-1": (
+        "Every table with a tenant forces row-level security; others are found",
+        "contracts §10",
+    ),
+    "PG-2": ("No statement reaches another tenant's rows, or changes audit rows", "contracts §10"),
+    "PG-3": ("Who works across tenants reads nothing that a user wrote", "contracts §10"),
+    "PG-4": (
+        "Tables are made from nothing or from an older version, as the statements expect them",
+        "issue 5 §1",
+    ),
+    "PG-5": ("Of eight racing starters one upgrades, the others wait", "reliability R7"),
+    "PG-6": ("Who may not make roles is given the SQL for an administrator", "contracts §10"),
+    "PG-7": ("A database of another version is refused with the command that helps", "issue 5 §1"),
+    "PG-8": ("Every error of psycopg is named with its mend, and no password is", "design §8"),
+    "PG-9": ("Whatever is wrong in the connection string is named", "issue 5: bad input"),
+    "PG-10": (
+        "A server that is away refuses all calls in time, and is used again",
+        "reliability S1",
+    ),
+    "PG-11": ("A commit whose answer was lost is neither lost nor done twice", "design §1"),
+    "PG-12": ("A caller that goes away leaves connections as it found them", "design §8"),
+    "PG-13": ("Connections that died idle are replaced unnoticed", "design §6"),
+    "PG-14": ("All replicas go by the database's clock", "contracts §9"),
+    "PG-15": ("Whoever follows the outbox is told when it grows", "issue 5 §4"),
+    "PG-16": ("`db upgrade` makes a database ready, `db check` says if it is", "contracts §7"),
+    "PG-17": ("Who must be alone keeps the writers of all replicas out", "issue 5 §1"),
+    "PG-18": ("Tenants of any name are kept apart", "design §1"),
+    "PG-19": ("Keys and matrices of all tenants are renewed, tenant by tenant", "contracts §10"),
+}
+
+BACKUP: dict[str, tuple[str, str]] = {
+    "BACKUP-1": (
+        "All dropped and restored, contexts, histories and searches are the same; across kinds too",
+        "issue 5 §7, done",
+    ),
+    "BACKUP-2": ("A backup is one state of all tenants; nobody waits for it", "issue 5 §7"),
+    "BACKUP-3": ("A backup is restored into an empty store only", "issue 5 §7"),
+    "BACKUP-4": ("A restore that is killed leaves an empty store", "design §1"),
+    "BACKUP-5": ("Every row is read back and compared before any is kept", "issue 5 §7"),
+    "BACKUP-6": (
+        "A missing key, a broken value and a broken trail are named; the data is restored",
+        "issue 5 §7",
+    ),
+    "BACKUP-7": ("A run that was open is closed as interrupted after a restore", "contracts §9"),
+    "BACKUP-8": ("What another version made is refused, with the one that reads it", "issue 5 §7"),
+    "BACKUP-9": ("A backup is one file of its owner, whole on disk or not there", "issue 5 §7"),
+    "BACKUP-10": (
+        "A file that was cut or changed is refused before a row is written",
+        "issue 5 §7",
+    ),
+    "BACKUP-11": ("Every tenant's audit trail is verified and exported", "contracts §7"),
+    "BACKUP-12": (
+        "Postgres, Weaviate and Redis dropped, restored and rebuilt: everything is the same",
+        "issue 5: done",
+    ),
+    "PURGE-1": (
+        "What ended long ago goes with its history; contexts and audit stay",
+        "contracts §7",
+    ),
+    "PURGE-2": ("The audit trail says what was purged, in numbers", "contracts §10"),
+    "PURGE-3": ("What would be purged can be counted first", "contracts §7"),
+    "PURGE-4": ("A purge goes in batches, and goes on after a stop", "contracts §10"),
+}
+
+SYNC: dict[str, tuple[str, str]] = {
+    "SYNC-1": ("What was written is in the outbox, in the same transaction", "issue 5 §4"),
+    "SYNC-2": ("A sink is told all, in order; a new or outdated copy is made first", "issue 5 §4"),
+    "SYNC-3": ("Any number of feeders: leases on the store's clock, given back", "issue 5 §4"),
+    "SYNC-4": ("Who is away holds nobody up, and is found again in seconds", "reliability S5"),
+    "SYNC-5": (
+        "What is refused for good is parked with its reason; the rest goes on",
+        "issue 5 §4",
+    ),
+    "SYNC-6": ("A copy that may have missed something is made anew", "design §6"),
+    "SYNC-7": ("The outbox does not grow for ever, whoever does not come", "issue 5 §4"),
+    "SYNC-8": ("Lag and parked rows are told for each sink and tenant", "issue 5 §4"),
+    "SYNC-9": ("`sync`: once, rebuild with a bar, status; its exit codes", "contracts §7"),
+    "SYNC-10": ("Replicas hear of a write whose writer died before it told", "issue 5 §3"),
+    "SYNC-11": ("A feeder killed midway loses nothing; a rebuild makes the same", "issue 5 §4"),
+}
+
 REQUIREMENTS: dict[str, tuple[str, str]] = {
     **SPECS,
     **STORE,
@@ -617,4 +816,12 @@ REQUIREMENTS: dict[str, tuple[str, str]] = {
     **CLIENT,
     **PROTOCOL,
     **VECTOR,
+    **SET,
+    **TRANSIT,
+    **SERVERS,
+    **REDIS,
+    **INDEX,
+    **SYNC,
+    **POSTGRES,
+    **BACKUP,
 }

@@ -49,6 +49,20 @@ async def test_a_store_that_is_away_at_start_is_tried_again_until_it_is_back(
     assert Status.DONE == ended.status
 
 
+@pytest.mark.requirement("APP-1")
+async def test_a_data_folder_that_goes_away_is_not_made_anew(tmp_path: Path) -> None:
+    """Calls are refused until it is back, and nothing stands in its place then."""
+    async with house(tmp_path) as home:
+        await home.app.calls.call(home.request("one"), 10, None)
+        (tmp_path / "data").rename(tmp_path / "away")
+        with pytest.raises(StoreUnavailable, match="No such file"):
+            await home.app.calls.call(home.request("two"), 10, None)
+        assert not (tmp_path / "data").exists()
+        (tmp_path / "away").rename(tmp_path / "data")
+        ended = await home.app.calls.call(home.request("two"), 10, None)
+    assert Status.DONE == ended.status
+
+
 @pytest.mark.requirement("APP-2")
 def test_a_store_of_another_program_keeps_stdio_from_starting(tmp_path: Path) -> None:
     """One line that says what to do, exit code 2; the client has heard of us already."""
@@ -121,13 +135,13 @@ def test_only_the_backends_that_are_named_are_there(
 @pytest.mark.requirement("CALLS-22")
 async def test_doctor_looks_at_backends_store_and_workspace(tmp_path: Path) -> None:
     """Then it says what is neither good nor bad but must be known."""
-    async with house(tmp_path, REDIS_URL="redis://x") as home:
+    async with house(tmp_path, PROMETHEUS_PORT="9") as home:
         checks = {check.name: check for check in await home.app.checks()}
     assert all(check.ok for check in checks.values())
     notes = ["settings", "sandbox", "client time-outs"]
-    assert ["droid_cli", "store", "key ring", "embedder", "workspace", *notes] == list(checks)
+    assert ["droid_cli", "store", "embedder", "key ring", "workspace", *notes] == list(checks)
     assert f"{tmp_path / 'shop'}, up to autonomy low" == checks["workspace"].detail
-    assert "REDIS_URL is set, but this version does not use it." == checks["settings"].detail
+    assert "PROMETHEUS_PORT is set, but this version does not use it." == checks["settings"].detail
 
 
 @pytest.mark.requirement("CALLS-22")
@@ -143,13 +157,13 @@ def test_what_is_odd_about_the_settings_is_logged_at_start(tmp_path: Path) -> No
     """Once."""
 
     async def start() -> None:
-        async with house(tmp_path, REDIS_URL="redis://x"):
+        async with house(tmp_path, PROMETHEUS_PORT="9"):
             pass
 
     with capture_logs() as logs:
         anyio.run(start)
     warnings = [line["warning"] for line in logs if line["event"] == "settings.warning"]
-    assert ["REDIS_URL is set, but this version does not use it."] == warnings
+    assert ["PROMETHEUS_PORT is set, but this version does not use it."] == warnings
 
 
 def test_the_program_says_its_version_before_it_loads_anything(

@@ -97,10 +97,19 @@ def _used() -> set[str]:
     return {PART_OF.get(name, name) for name in names}
 
 
+def _names(requirements: list[str]) -> set[str]:
+    return {canonicalize_name(Requirement(text).name) for text in requirements}
+
+
 @pytest.mark.requirement("HOUSE-3")
 def test_the_package_imports_what_it_depends_on_and_nothing_else() -> None:
     """A dependency that came along with another may leave with it; an unused one only weighs."""
-    assert {canonicalize_name(Requirement(d).name) for d in _project()["dependencies"]} == _used()
+    project = _project()
+    needed, server = _names(project["dependencies"]), _names(
+        project["optional-dependencies"]["server"]
+    )
+    assert needed == _used() - server
+    assert set() == {name for name in server - _used() if "opentelemetry" not in name}
 
 
 # --------------------------------------------------------------------------- lock files

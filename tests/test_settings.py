@@ -81,12 +81,11 @@ def test_factory_itself_is_reached_through_the_droid(tmp_path: Path, host: str) 
         load(tmp_path, FACTORY_AI_BASE_URL=f"https://{host}/api")
 
 
-def test_a_store_that_is_not_there_yet_is_never_replaced_in_silence(tmp_path: Path) -> None:
-    """Postgres is refused; what is only a copy is named as unused."""
-    with pytest.raises(InvalidSetting, match="POSTGRES_CONNECTION_STRING"):
-        load(tmp_path, POSTGRES_CONNECTION_STRING="postgresql://x")
-    warnings = load(tmp_path, REDIS_URL="redis://x", WEAVIATE_URL="http://y").warnings
-    assert ["REDIS_URL", "WEAVIATE_URL"] == [warning.split()[0] for warning in warnings]
+def test_what_this_version_does_not_use_is_named(tmp_path: Path) -> None:
+    """Nobody waits for traces that nobody sends."""
+    warnings = load(tmp_path, JAEGER_ENDPOINT="http://j:4317", PROMETHEUS_PORT="9090").warnings
+    named = [warning.split()[0] for warning in warnings]
+    assert ["JAEGER_ENDPOINT", "PROMETHEUS_PORT"] == named
 
 
 @pytest.mark.parametrize(
@@ -98,6 +97,9 @@ def test_a_store_that_is_not_there_yet_is_never_replaced_in_silence(tmp_path: Pa
         ("FACTORY_MCP_AUTH", "off"),
         ("FACTORY_MCP_BACKENDS", "droid"),
         ("FACTORY_MCP_CONFIG", "/nowhere/config.yaml"),
+        ("FACTORY_MCP_REPLICAS", "0"),
+        ("FACTORY_MCP_REPLICAS", "65"),
+        ("FACTORY_MCP_REQUIRE_TLS", "yes"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_setting(tmp_path: Path, name: str, value: str) -> None:
@@ -214,6 +216,7 @@ def test_without_an_address_there_is_no_model(tmp_path: Path) -> None:
         ("http://[::1]:80/v1", 0),
         ("http://localhost/v1", 0),
         ("http://gpu.lan:8000/v1", 1),
+        ("https://models.example/v1", 0),
     ],
 )
 def test_words_that_cross_a_network_in_the_clear_are_warned_of(

@@ -19,7 +19,7 @@ from factory_mcp.domain.model import LOCAL, Json
 from factory_mcp.services.sealing import Sealing
 from factory_mcp.stores.key_file import KeyFile
 from factory_mcp.stores.sql.sealed import NODES
-from factory_mcp.stores.sql.sqlite import Database, open_database
+from factory_mcp.stores.sql.sqlite import SqliteDatabase, open_database
 from factory_mcp.stores.sql.tables import audit, nodes
 from tests.programs.stdio_writer import Writer, stdio_writer
 
@@ -38,7 +38,7 @@ def notes(name: str) -> list[Json]:
 
 
 @asynccontextmanager
-async def the_store(folder: Path) -> AsyncGenerator[Database]:
+async def the_store(folder: Path) -> AsyncGenerator[SqliteDatabase]:
     """The store as a third process finds it."""
     ring = KeyFile((folder / STORE).with_name("keyring"), make=False)
     database = await open_database(folder / STORE, Sealing(ring))
@@ -50,7 +50,7 @@ async def the_store(folder: Path) -> AsyncGenerator[Database]:
 
 async def stored(folder: Path) -> dict[str, Json]:
     """Every node by its summary; the chains are whole and the file is sound."""
-    async with the_store(folder) as database, database.read() as connection:
+    async with the_store(folder) as database, database.read(LOCAL.tenant) as connection:
         sealed = (await connection.execute(select(nodes))).mappings()
         found = [NODES.open(database.sealer, row) for row in sealed]
         trail = select(audit).where(audit.c.tenant == LOCAL.tenant).order_by(audit.c.seq)

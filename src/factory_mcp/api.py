@@ -114,7 +114,7 @@ class AsyncFactoryContextManager:
     async def aclose(self) -> None:
         """Let go of the store; a later call opens it again."""
         self._is_open = False
-        await self._app.database.close()
+        await self._app.stores.close()
 
     async def create_context(
         self, droid: str, initial_data: Data | None = None, *, summary: str = ""
@@ -237,7 +237,7 @@ class AsyncFactoryContextManager:
     async def _open(self) -> None:
         async with self._opening:
             if not self._is_open:
-                await self._app.database.open()
+                await self._app.stores.open()
                 self._is_open = True
 
 

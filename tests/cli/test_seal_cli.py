@@ -82,6 +82,31 @@ def test_doctor_looks_at_the_ring(here: Path) -> None:
     assert (1, True) == (status.exit_code, "[keyring_unusable]" in status.stderr)
 
 
+@pytest.mark.requirement("SEAL-14")
+def test_with_postgres_a_new_key_waits_until_every_replica_has_it(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    """It can be given up as well; a second one has to wait for the first."""
+    env = {"POSTGRES_CONNECTION_STRING": postgres_url}
+    run(tmp_path, "db", "upgrade", **env)
+    ((old, _),) = _status(tmp_path, **env).items()
+    none = run(tmp_path, "seal", "rotate", "--activate", **env)
+    assert (1, True) == (none.exit_code, "No key of the ring waits" in none.stderr)
+    said = run(tmp_path, "seal", "rotate", **env).stdout
+    new = said.split()[0]
+    assert f"{new} opens, and does not seal yet. Next: bring the ring" in said
+    assert {old: ("newest", 0), new: ("next", 0)} == _status(tmp_path, **env)
+    assert f"{old} seals, {new} waits;" in run(tmp_path, "doctor", **env).stdout
+    second = run(tmp_path, "seal", "rotate", **env)
+    assert (1, True) == (second.exit_code, "[key_in_use]" in second.stderr)
+    active = json.loads(run(tmp_path, "seal", "rotate", "--activate", "--json", **env).stdout)
+    assert {"key": new, "ring": None, "seals": True} == active
+    assert {old: ("old", 0), new: ("newest", 0)} == _status(tmp_path, **env)
+    third = json.loads(run(tmp_path, "seal", "rotate", "--json", **env).stdout)["key"]
+    run(tmp_path, "seal", "drop", third, **env)
+    assert {old: ("old", 0), new: ("newest", 0)} == _status(tmp_path, **env)
+
+
 @pytest.mark.requirement("SEAL-4")
 def test_a_lost_key_is_missing_in_the_status(here: Path) -> None:
     """Exit code 1, and how much it has sealed."""

@@ -1,13 +1,29 @@
-"""What the port ContextSearch promises, for every store."""
+"""What the port ContextSearch promises: for every store, by itself and with Weaviate beside it."""
 
-from typing import Any
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
+from factory_mcp.stores.sql.database import Database
 from tests.contracts.implementations import Stores
 from tests.contracts.samples import Samples
+from tests.projected import Fed, Wordless, weaviate_index
 
 make = Samples()
+
+
+@pytest.fixture(params=["by-itself", "weaviate"], name="stores")
+async def _stores(request: pytest.FixtureRequest, stores: Stores) -> AsyncGenerator[Stores]:
+    """A store of each kind, empty; and with a vector index that has been told all of it."""
+    if request.param == "by-itself":
+        yield stores
+        return
+    async with weaviate_index(request.getfixturevalue("weaviate")) as index:
+        fed = Fed(cast("Database", stores.health), index, Wordless())
+        yield replace(stores, search=fed)
+        assert fed.asked == fed.answered
 
 
 async def written(stores: Stores, summary: str = "a note", **changes: Any) -> str:

@@ -1,20 +1,22 @@
 """Writers that wait together share a transaction, and never each other's failures."""
 
+import sqlite3
 from collections.abc import AsyncGenerator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import anyio
 import pytest
 from sqlalchemy import Connection, event
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from factory_mcp.domain.errors import RevisionConflict
 from factory_mcp.stores.sql.contexts import ContextTables
-from factory_mcp.stores.sql.faults import Collision
+from factory_mcp.stores.sql.faults import Collision, Held
 from factory_mcp.stores.sql.group import ATTEMPTS, MOST_TOGETHER
 from factory_mcp.stores.sql.search import SearchTables
-from factory_mcp.stores.sql.sqlite import Database, open_database
+from factory_mcp.stores.sql.sqlite import SqliteDatabase, open_database
+from factory_mcp.stores.sql.unit import Unit
 from tests.contracts.samples import Samples
 from tests.keys import sealing
 
@@ -24,7 +26,7 @@ make = Samples()
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncGenerator[Database]:
+async def database(tmp_path: Path) -> AsyncGenerator[SqliteDatabase]:
     """An empty store."""
     opened = await open_database(tmp_path / "factory.db", sealing())
     yield opened
@@ -32,7 +34,7 @@ async def database(tmp_path: Path) -> AsyncGenerator[Database]:
 
 
 @pytest.fixture
-def commits(database: Database) -> list[str]:
+def commits(database: SqliteDatabase) -> list[str]:
     """A word for each transaction that is committed."""
     seen: list[str] = []
     engine = database._writer.sync_engine  # noqa: SLF001 — nobody else knows of a commit
@@ -44,9 +46,9 @@ def commits(database: Database) -> list[str]:
     return seen
 
 
-async def revision(connection: AsyncConnection) -> str:
+async def revision(unit: Unit) -> str:
     """Work that changes nothing."""
-    found = await connection.exec_driver_sql("SELECT version_num FROM alembic_version")
+    found = await unit.connection.exec_driver_sql("SELECT version_num FROM alembic_version")
     return found.scalar_one()
 
 
@@ -57,28 +59,30 @@ class Gate:
         self.begun, self.go = anyio.Event(), anyio.Event()
         self.done = 0
 
-    async def work(self, connection: AsyncConnection) -> None:
-        await revision(connection)
+    async def work(self, unit: Unit) -> None:
+        await revision(unit)
         self.begun.set()
         await self.go.wait()
         self.done += 1
 
 
 @pytest.mark.requirement("STORE-26")
-async def test_writers_that_wait_share_transactions(database: Database, commits: list[str]) -> None:
+async def test_writers_that_wait_share_transactions(
+    database: SqliteDatabase, commits: list[str]
+) -> None:
     """As many as fit; each gets the answer of its own work."""
     answers: dict[int, int] = {}
 
-    async def work(number: int, connection: AsyncConnection) -> int:
-        return (await connection.exec_driver_sql("SELECT ?", (number,))).scalar_one()
+    async def work(number: int, unit: Unit) -> int:
+        return (await unit.connection.exec_driver_sql("SELECT ?", (number,))).scalar_one()
 
     async def write(number: int) -> None:
-        answers[number] = await database.transact(partial(work, number))
+        answers[number] = await database.transact("acme", partial(work, number))
 
     gate = Gate()
     with anyio.fail_after(GUARD_S):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(database.transact, gate.work)
+            tasks.start_soon(database.transact, "acme", gate.work)
             await gate.begun.wait()
             for number in range(MOST_TOGETHER + 1):
                 tasks.start_soon(write, number)
@@ -89,14 +93,14 @@ async def test_writers_that_wait_share_transactions(database: Database, commits:
 
 
 @pytest.mark.requirement("STORE-26")
-async def test_who_fails_fails_alone(database: Database) -> None:
+async def test_who_fails_fails_alone(database: SqliteDatabase) -> None:
     """Whatever it is; what the others wrote in the same transaction is there."""
     tables, gate = ContextTables(database), Gate()
     root = (await tables.append(make.node())).node
     errors: list[type[Exception]] = []
 
-    async def mistaken(connection: AsyncConnection) -> None:
-        await revision(connection)
+    async def mistaken(unit: Unit) -> None:
+        await revision(unit)
         raise ValueError
 
     async def fails(kind: type[Exception], write: object) -> None:
@@ -108,12 +112,12 @@ async def test_who_fails_fails_alone(database: Database) -> None:
     good = [make.node() for _ in range(3)]
     with anyio.fail_after(GUARD_S):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(database.transact, gate.work)
+            tasks.start_soon(database.transact, "acme", gate.work)
             await gate.begun.wait()
             tasks.start_soon(tables.append, good[0])
             tasks.start_soon(fails, RevisionConflict, tables.append(stale))
             tasks.start_soon(tables.append, good[1])
-            tasks.start_soon(fails, ValueError, database.transact(mistaken))
+            tasks.start_soon(fails, ValueError, database.transact("acme", mistaken))
             tasks.start_soon(tables.append, good[2])
             await anyio.wait_all_tasks_blocked()
             gate.go.set()
@@ -122,20 +126,20 @@ async def test_who_fails_fails_alone(database: Database) -> None:
     assert {root.id, *(node.id for node in good)} == stored
 
 
-async def impatient(database: Database, gate: Gate, scope: anyio.CancelScope) -> None:
+async def impatient(database: SqliteDatabase, gate: Gate, scope: anyio.CancelScope) -> None:
     """A writer that can be cancelled."""
     with scope:
-        await database.transact(gate.work)
+        await database.transact("acme", gate.work)
 
 
 @pytest.mark.requirement("STORE-26")
-async def test_a_writer_that_is_cancelled_takes_its_work_along(database: Database) -> None:
+async def test_a_writer_that_is_cancelled_takes_its_work_along(database: SqliteDatabase) -> None:
     """As long as nobody has begun with it."""
     first, waiting, scope = Gate(), Gate(), anyio.CancelScope()
     waiting.go.set()
     with anyio.fail_after(GUARD_S):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(database.transact, first.work)
+            tasks.start_soon(database.transact, "acme", first.work)
             await first.begun.wait()
             tasks.start_soon(impatient, database, waiting, scope)
             await anyio.wait_all_tasks_blocked()
@@ -148,7 +152,7 @@ async def test_a_writer_that_is_cancelled_takes_its_work_along(database: Databas
 @pytest.mark.requirement("STORE-26")
 @pytest.mark.parametrize("who", ["leader", "follower"])
 async def test_a_writer_that_is_cancelled_in_a_transaction_waits_for_its_end(
-    database: Database, who: str
+    database: SqliteDatabase, who: str
 ) -> None:
     """Whether it does the work or another one does it: it is not torn."""
     first, leader, follower = Gate(), Gate(), Gate()
@@ -156,7 +160,7 @@ async def test_a_writer_that_is_cancelled_in_a_transaction_waits_for_its_end(
     follower.go.set()
     with anyio.fail_after(GUARD_S):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(database.transact, first.work)
+            tasks.start_soon(database.transact, "acme", first.work)
             await first.begun.wait()
             for name, gate in (("leader", leader), ("follower", follower)):
                 tasks.start_soon(impatient, database, gate, scopes[name])
@@ -171,37 +175,60 @@ async def test_a_writer_that_is_cancelled_in_a_transaction_waits_for_its_end(
 
 
 @pytest.mark.requirement("STORE-26")
-async def test_work_that_collides_is_done_again(database: Database) -> None:
+async def test_work_that_collides_is_done_again(database: SqliteDatabase) -> None:
     """A few times: where another writer was faster, its row is found then."""
     tries: list[int] = []
 
-    async def work(connection: AsyncConnection) -> str:
+    async def work(unit: Unit) -> str:
         tries.append(len(tries))
         if len(tries) < ATTEMPTS:
             raise Collision(str(len(tries)))
-        return await revision(connection)
+        return await revision(unit)
 
-    assert await database.transact(work)
+    assert await database.transact("acme", work)
     assert ATTEMPTS == len(tries)
 
 
 @pytest.mark.requirement("STORE-27")
-async def test_two_writers_of_one_file_take_turns(tmp_path: Path, database: Database) -> None:
+async def test_two_writers_of_one_file_take_turns(tmp_path: Path, database: SqliteDatabase) -> None:
     """One that writes without a pause does not keep the other one out."""
     done: list[str] = []
     other = await open_database(tmp_path / "factory.db", sealing())
 
     async def busy() -> None:
         while True:
-            await database.transact(revision)
+            await database.transact("acme", revision)
             done.append("busy")
 
     with anyio.fail_after(GUARD_S):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(busy)
             for _ in range(20):
-                await other.transact(revision)
+                await other.transact("acme", revision)
                 done.append("other")
             tasks.cancel_scope.cancel()
     await other.close()
     assert done.count("busy") <= 3 * done.count("other")
+
+
+@pytest.mark.requirement("STORE-27")
+async def test_all_who_wait_for_another_program_are_refused_together(tmp_path: Path) -> None:
+    """Not one after another, each after a wait of its own."""
+    path, wait_s, refused = tmp_path / "factory.db", 1.0, list[str]()
+    database = await open_database(path, sealing(), wait_s=wait_s)
+
+    async def writer() -> None:
+        with pytest.raises(Held, match="locked"):
+            await database.transact("acme", revision)
+        refused.append("held")
+
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with anyio.fail_after(GUARD_S):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(2 * GUARD_S):
+                    tasks.start_soon(writer)
+        other.execute("ROLLBACK")
+    assert 2 * GUARD_S == len(refused)
+    assert await database.transact("acme", revision)
+    await database.close()

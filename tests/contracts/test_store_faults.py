@@ -10,7 +10,7 @@ import sqlalchemy.exc
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from factory_mcp.domain.errors import Refused, StoreFull, StoreUnavailable, TooLarge
-from factory_mcp.stores.sql.faults import MEANING, Collision, translate, translated
+from factory_mcp.stores.sql.faults import MEANING, Collision, Held, translate, translated
 
 PATH: Final = Path("/data/factory.db")
 HELD, RIGHTS, DAMAGED, DEVICE, DOCTOR = "Another process", "writable", "backup", "log", "doctor"
@@ -20,9 +20,9 @@ EXPECTED: Final[dict[str, tuple[type[Refused], str]]] = {
     "SQLITE_INTERNAL": (StoreUnavailable, DOCTOR),
     "SQLITE_PERM": (StoreUnavailable, RIGHTS),
     "SQLITE_ABORT": (StoreUnavailable, DOCTOR),
-    "SQLITE_BUSY": (StoreUnavailable, HELD),
-    "SQLITE_BUSY_SNAPSHOT": (StoreUnavailable, HELD),
-    "SQLITE_LOCKED": (StoreUnavailable, HELD),
+    "SQLITE_BUSY": (Held, HELD),
+    "SQLITE_BUSY_SNAPSHOT": (Held, HELD),
+    "SQLITE_LOCKED": (Held, HELD),
     "SQLITE_NOMEM": (StoreUnavailable, DEVICE),
     "SQLITE_READONLY": (StoreUnavailable, RIGHTS),
     "SQLITE_READONLY_DIRECTORY": (StoreUnavailable, RIGHTS),
@@ -34,7 +34,7 @@ EXPECTED: Final[dict[str, tuple[type[Refused], str]]] = {
     "SQLITE_NOTFOUND": (StoreUnavailable, DOCTOR),
     "SQLITE_FULL": (StoreFull, "Free space"),
     "SQLITE_CANTOPEN": (StoreUnavailable, "FACTORY_MCP_DATA"),
-    "SQLITE_PROTOCOL": (StoreUnavailable, HELD),
+    "SQLITE_PROTOCOL": (Held, HELD),
     "SQLITE_EMPTY": (StoreUnavailable, DOCTOR),
     "SQLITE_SCHEMA": (StoreUnavailable, DOCTOR),
     "SQLITE_TOOBIG": (TooLarge, "Shorten"),

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -22,7 +23,8 @@ from factory_mcp.stores.sql.contexts import ContextTables
 from factory_mcp.stores.sql.faults import Collision
 from factory_mcp.stores.sql.migrations import HEAD
 from factory_mcp.stores.sql.search import SearchTables
-from factory_mcp.stores.sql.sqlite import Database, open_database
+from factory_mcp.stores.sql.sqlite import SqliteDatabase, open_database
+from factory_mcp.stores.sql.unit import Unit
 from tests.contracts.implementations import Stores
 from tests.contracts.samples import Samples
 from tests.keys import sealing
@@ -35,7 +37,7 @@ NOBODYS: Final = Path("/sys/factory-mcp")  # where not even root can make a fold
 
 
 @asynccontextmanager
-async def opened(path: Path) -> AsyncGenerator[Database]:
+async def opened(path: Path) -> AsyncGenerator[SqliteDatabase]:
     """A store that waits for nobody long."""
     database = await open_database(path, sealing(), wait_s=WAIT_S)
     try:
@@ -44,17 +46,17 @@ async def opened(path: Path) -> AsyncGenerator[Database]:
         await database.close()
 
 
-async def write(database: Database, **changes: Any) -> str:
+async def write(database: SqliteDatabase, **changes: Any) -> str:
     """The id of a new node."""
     return (await ContextTables(database).append(make.node(**changes))).node.id
 
 
-async def newest(database: Database) -> list[str]:
+async def newest(database: SqliteDatabase) -> list[str]:
     """The ids of all nodes, newest first."""
     return [node.id for node in await SearchTables(database).newest("acme", limit=99)]
 
 
-async def red(database: Database) -> tuple[str, str]:
+async def red(database: SqliteDatabase) -> tuple[str, str]:
     """What `doctor` says of a store that cannot be used."""
     (check,) = await database.check()
     assert not check.ok
@@ -64,10 +66,10 @@ async def red(database: Database) -> tuple[str, str]:
 
 @pytest.mark.requirement("STORE-19")
 async def test_a_sound_store_is_green_and_says_what_it_is(stores: Stores) -> None:
-    """Its file, the version of SQLite and the revision of its tables."""
+    """Where it is, the version of the database and the revision of its tables."""
     (check,) = await stores.health.check()
     assert (check.name, check.ok, check.fix) == ("store", True, None)
-    assert f"SQLite {sqlite3.sqlite_version}, revision {HEAD}" in check.detail
+    assert re.search(rf"(SQLite|PostgreSQL) [\d.]+.*, revision {HEAD}", check.detail)
 
 
 def _files(folder: Path) -> list[str]:
@@ -126,7 +128,7 @@ def test_a_file_that_is_no_store_of_ours_is_left_as_it_is(
     before = path.read_bytes() if path.is_file() else None
 
     async def attempt() -> None:
-        database = Database(path, sealing(), wait_s=WAIT_S)
+        database = SqliteDatabase(path, sealing(), wait_s=WAIT_S)
         with pytest.raises(kind, match=says) as refused:
             await database.open()
         assert remedy in refused.value.remedy
@@ -160,7 +162,7 @@ async def test_a_data_folder_that_cannot_be_written_to(
 @pytest.mark.requirement("STORE-19")
 async def test_a_store_that_was_never_opened_answers_nothing(tmp_path: Path) -> None:
     """Nor does it make its file; to open it twice does no harm."""
-    database = Database(tmp_path / "factory.db", sealing())
+    database = SqliteDatabase(tmp_path / "factory.db", sealing())
     with pytest.raises(StoreUnavailable, match="not open"):
         await newest(database)
     assert [] == _files(tmp_path)
@@ -174,7 +176,7 @@ async def test_a_store_that_was_never_opened_answers_nothing(tmp_path: Path) -> 
 # ------------------------------------------------------------------- fails while in use
 
 
-async def _pragma(database: Database, pragma: str) -> None:
+async def _pragma(database: SqliteDatabase, pragma: str) -> None:
     """Set it for the connection that writes, which stays the same."""
     async with database._writer.connect() as connection:  # noqa: SLF001 — pragmas are its own
         await connection.exec_driver_sql(f"PRAGMA {pragma}")
@@ -312,12 +314,12 @@ async def test_what_sqlite_refuses_is_one_of_our_errors(
     tries: list[str] = []
     async with opened(tmp_path / "factory.db") as database:
 
-        async def work(connection: Any) -> None:
+        async def work(unit: Unit) -> None:
             tries.append(statement)
-            await connection.exec_driver_sql(statement)
+            await unit.connection.exec_driver_sql(statement)
 
         with pytest.raises(kind, match="cannot be used"):
-            await database.transact(work)
+            await database.transact("acme", work)
         assert (4 if kind is Collision else 2) == len(tries)
 
 

@@ -3,13 +3,18 @@
 import pytest
 
 from factory_mcp.domain.breaker import (
+    MAX_OPEN_S,
+    PROBE_S,
     WINDOW_KEPT,
     Breaker,
     Permit,
     State,
     admit,
     admits,
+    closed_elsewhere,
     failed,
+    opened_elsewhere,
+    postponed,
     released,
     retry_after,
     state,
@@ -153,3 +158,38 @@ def test_its_memory_is_bounded_whatever_the_traffic() -> None:
 def test_a_permit_of_the_future_is_void() -> None:
     """Permits are compared, not ordered."""
     assert Breaker() == failed(Breaker(), Permit(serial=9), 0, EVEN)
+
+
+@pytest.mark.requirement("REDIS-4")
+def test_what_another_process_opened_is_open_here_for_as_long() -> None:
+    """An attempt that was out says nothing any more, and the next opening counts on from this."""
+    before, permit = admit(Breaker())
+    breaker = opened_elsewhere(before, 1000, 45)
+    assert (False, 45) == (admits(breaker, 1000), retry_after(breaker, 1000))
+    assert breaker == succeeded(breaker, permit, 1000)
+    again = one(breaker, 1045, good=False)
+    assert 60 == retry_after(again, 1045)
+    assert 60 == retry_after(opened_elsewhere(again, 1045, 10), 1045)
+    assert 90 == retry_after(opened_elsewhere(again, 1045, 90), 1045)
+    longest = retry_after(opened_elsewhere(Breaker(), 1000, 1e9), 1000)
+    assert pytest.approx(MAX_OPEN_S * 1.1) == longest
+    assert admits(opened_elsewhere(Breaker(), 1000, -5), 1000)
+
+
+@pytest.mark.requirement("REDIS-4")
+def test_what_another_process_closed_is_closed_here() -> None:
+    """A closed one stays as it is, with all that it remembers."""
+    assert State.CLOSED is closed_elsewhere(run("-----"), 1010).state
+    closed = run("---")
+    assert closed is closed_elsewhere(closed, 1010)
+
+
+@pytest.mark.requirement("REDIS-4")
+def test_a_probe_that_another_process_makes_is_waited_for() -> None:
+    """Good probes of one's own still count."""
+    breaker = one(run("-----", every=0), 1031, good=True)
+    breaker, permit = admit(breaker)
+    waiting = postponed(breaker, permit, 1032)
+    assert (False, PROBE_S) == (admits(waiting, 1032), retry_after(waiting, 1032))
+    assert waiting == postponed(waiting, permit, 1033)
+    assert State.CLOSED is one(waiting, 1032 + PROBE_S, good=True).state

@@ -52,7 +52,7 @@ async def measured(folder: Path) -> dict[str, Quality]:
         "keyword": lambda query: bench.best(query, meaning=False, words=True),
         "fused": lambda query: bench.best(query, meaning=True, words=True),
     }
-    found = {name: await _quality(way, paraphrases, keywords) for name, way in ways.items()}
+    found = {name: await quality(way, paraphrases, keywords) for name, way in ways.items()}
     database = await open_database(folder / "factory.db", sealing())
     try:
         for number, note in enumerate(notes):
@@ -65,13 +65,14 @@ async def measured(folder: Path) -> dict[str, Quality]:
             hits = (await tables.search("t", query, limit=TOP)).hits
             return [hit.node.summary for hit in hits]
 
-        found["sealed-fused"] = await _quality(sealed, paraphrases, keywords)
+        found["sealed-fused"] = await quality(sealed, paraphrases, keywords)
     finally:
         await database.close()
     return found
 
 
-async def _quality(way: Ranked, paraphrases: Pairs, keywords: Pairs) -> Quality:
+async def quality(way: Ranked, paraphrases: Pairs, keywords: Pairs) -> Quality:
+    """How well a way to search does."""
     places = [[note in (await way(query))[:at] for query, note in paraphrases] for at in (1, TOP)]
     first = [note in (await way(query))[:1] for query, note in keywords]
     one, three, words = (sum(hits) / len(hits) for hits in (*places, first))

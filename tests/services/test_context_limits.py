@@ -16,6 +16,7 @@ from factory_mcp.domain.errors import InvalidArguments, TooLarge
 from factory_mcp.domain.model import LOCAL, ContextNode, Status
 from factory_mcp.ports import NewNode
 from factory_mcp.stores.sql.append import append_node
+from factory_mcp.stores.sql.unit import Unit
 from tests.house import GUARD_S, House, client, house
 
 NODES = 5000
@@ -24,7 +25,8 @@ NODES = 5000
 async def grown(home: House, count: int) -> ContextNode:
     """The head of a chain of so many nodes, every fifth with a value of its own."""
     root = await added(home, {"k1": 1}, context_id="new")
-    async with home.app.database.write() as connection:
+
+    async def work(unit: Unit) -> None:
         for n in range(2, count + 1):
             new = NewNode(
                 id=f"ctx_{n:05}",
@@ -34,7 +36,9 @@ async def grown(home: House, count: int) -> ContextNode:
                 created_at=home.clock.now(),
                 chain_id=root.id,
             )
-            await append_node(connection, home.app.database.sealer, new)
+            await append_node(unit, home.app.database.sealer, new)
+
+    await home.app.database.transact(LOCAL.tenant, work)
     return await added(home, {"last": count}, context_id=root.id)
 
 
@@ -142,7 +146,7 @@ async def test_a_damaged_chain_is_an_error_and_not_a_hang(tmp_path: Path, damage
         middle = await added(home, {"a": 2}, context_id=first.id)
         last = await added(home, {"a": 3}, context_id=first.id)
         names = {"first": first.id, "middle": middle.id, "last": last.id}
-        async with home.app.database.write() as connection:
+        async with home.app.database.write(LOCAL.tenant) as connection:
             given = {name: value for name, value in names.items() if f":{name}" in damage}
             await connection.execute(sql(damage), given)
         with anyio.fail_after(GUARD_S):

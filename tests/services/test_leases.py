@@ -104,7 +104,7 @@ async def test_a_lost_fence_stops_the_run_and_writes_nothing(tmp_path: Path, not
             else:
                 gate.set()
         run = (await home.runs())[0]
-        async with home.app.database.read() as connection:
+        async with home.app.database.read(LOCAL.tenant) as connection:
             assert [] == (await connection.execute(history.select())).all()
     assert (Status.RUNNING, 2, None) == (run.status, run.fence, run.output)
     assert Status.RUNNING == answers[0].status

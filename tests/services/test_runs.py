@@ -1,6 +1,7 @@
 """Runs: slots and the queue, how long a call waits, how a run ends when all is against it."""
 
 from pathlib import Path
+from typing import Any
 
 import anyio
 import mcp_types as t
@@ -8,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from factory_mcp.domain.errors import QueueFull, ShuttingDown
+from factory_mcp.domain.errors import QueueFull, ShuttingDown, Unsettled
 from factory_mcp.domain.model import LOCAL, Outcome, Progress, SideEffects, Status
 from tests.house import House, client, house, until
 
@@ -17,7 +18,7 @@ class Away:
     """The store of a house, out of reach until it is back."""
 
     def __init__(self, home: House) -> None:
-        self._file = home.app.database.path
+        self._file = home.app.settings.database
         self._hidden = self._file.with_suffix(".away")
         self._file.rename(self._hidden)
 
@@ -253,3 +254,47 @@ async def test_the_first_reason_to_end_a_run_stands(tmp_path: Path) -> None:
         tasks.start_soon(home.app.runs.cancel, run, "not needed")
         tasks.start_soon(home.app.runs.stop, "The editor went away")
     assert Status.CANCELLED == answers[0].status
+
+
+class LosesTouch:
+    """A book whose store goes away at a commit: what is stored, its caller never hears of."""
+
+    def __init__(self, home: House) -> None:
+        self._book, self.next = home.app.stores.book, ""
+        vars(home.app.runs)["_book"] = self
+
+    def __getattr__(self, name: str) -> Any:
+        async def stored(*arguments: Any) -> Any:
+            answer = await getattr(self._book, name)(*arguments)
+            if self.next == name:
+                self.next = ""
+                raise Unsettled("The store went away while it stored this.")
+            return answer
+
+        return stored
+
+
+@pytest.mark.requirement("RUNS-17")
+async def test_a_run_that_may_have_been_opened_is_closed_again(tmp_path: Path) -> None:
+    """Its caller was refused; left open it would keep every later call waiting."""
+    async with house(tmp_path) as home:
+        LosesTouch(home).next = "open"
+        with pytest.raises(Unsettled):
+            await home.app.calls.call(home.request("lost"), 0, None)
+        assert Status.INTERRUPTED == (await home.when(lambda run: not run.status.is_open)).status
+        assert [] == home.backend.works
+        again = await home.app.calls.call(home.request("lost"), 60, None)
+        assert Status.DONE == again.status
+
+
+@pytest.mark.requirement("RUNS-17")
+async def test_a_closing_that_was_stored_unheard_is_no_lost_run(tmp_path: Path) -> None:
+    """It is asked for again, and found as it was written."""
+    async with house(tmp_path) as home:
+        LosesTouch(home).next = "close"
+        with capture_logs() as logs:
+            async with anyio.create_task_group() as tasks:
+                answers = await home.start(tasks)
+                await until(lambda: delayed(logs))
+                home.clock.advance(1)
+        assert [(Status.DONE, 1)] == [(one.status, len(await home.runs())) for one in answers]

@@ -147,6 +147,34 @@ def test_a_damaged_ring_says_where_and_shows_no_key(text: str, why: str) -> None
     assert "keyring_unusable" == caught.value.code
 
 
+@pytest.mark.requirement("SEAL-14")
+def test_a_key_that_waits_opens_and_does_not_seal() -> None:
+    """Until it is activated; so nobody seals with what another replica cannot open."""
+    waiting = parse(RING.plus(NEW, waits=True).text(), "here")
+    assert (key_id(OLD), key_id(NEW)) == (waiting.newest, waiting.next)
+    ahead = sealing(TWO).seal(PLACE, PLAIN)
+    behind = sealing(waiting)
+    assert PLAIN == behind.unseal(PLACE, ahead)
+    assert bytes.fromhex(key_id(OLD)) == behind.seal(PLACE, PLAIN)[1:HEAD]
+    assert TWO == waiting.activated()
+    assert RING == waiting.minus([key_id(NEW)])
+    assert waiting == waiting.minus(["another"])
+
+
+@pytest.mark.requirement("SEAL-14")
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (RING.plus(NEW, waits=True).line().replace("key:", "next:"), "at least one `key`"),
+        (TWO.line() + "," + RING.plus(NEW, waits=True).line().rpartition(",")[2], "no `key`"),
+    ],
+)
+def test_a_ring_with_a_wrong_next_is_damaged(line: str, why: str) -> None:
+    """Nothing would seal, or one key would be two things."""
+    with pytest.raises(KeyRingUnusable, match=why):
+        parse(line, "RING")
+
+
 # -------------------------------------------------------------------------------- its file
 
 

@@ -55,11 +55,10 @@ async def test_two_droids_that_change_one_key_at_once(tmp_path: Path, *, known: 
         c = await stack.enter_async_context(client(home))
         if known:
             await tool(c, "context_write", data={"db": "sqlite"}, droid="debug")
-        runs = [
-            (await tool(c, name, task="Choose", wait_s=0))["run_id"]
-            for name in ("architect_droid", "code_droid")
-        ]
-        await until(lambda: len(home.backend.works) == 2)
+        runs = list[str]()
+        for name in ("architect_droid", "code_droid"):
+            runs.append((await tool(c, name, task="Choose", wait_s=0))["run_id"])
+            await until(lambda: len(home.backend.works) == len(runs))
         gate.set()
         results = [await tool(c, "droid_wait", run_id=run) for run in runs]
         (conflict,) = [x for result in results for x in result.get("conflicts", ())]

@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from sqlalchemy import bindparam, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from factory_mcp.domain.key_ring import Rewrapped, key_id
 from factory_mcp.domain.model import Status
@@ -15,12 +15,11 @@ from factory_mcp.ports import Claim
 from factory_mcp.services.seal_keys import BATCH, KeyUse, SealKeys
 from factory_mcp.services.sealing import Sealing
 from factory_mcp.stores.key_file import KeyFile, KeyText
-from factory_mcp.stores.sql.append import append_node
 from factory_mcp.stores.sql.contexts import ContextTables
 from factory_mcp.stores.sql.ledger import Ledger
 from factory_mcp.stores.sql.rewrap import SealedTables
 from factory_mcp.stores.sql.search import SearchTables
-from factory_mcp.stores.sql.sqlite import Database, open_database
+from factory_mcp.stores.sql.sqlite import SqliteDatabase, open_database
 from factory_mcp.stores.sql.tables import nodes, runs
 from tests.contracts.samples import Samples
 from tests.contracts.samples import sealing as sealed_as
@@ -31,7 +30,7 @@ WHERE = "store.db"
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncGenerator[Database]:
+async def database(tmp_path: Path) -> AsyncGenerator[SqliteDatabase]:
     """A store whose ring has one key, in a file."""
     KeyFile(tmp_path / "keyring", make=True).write(RING.text(), new=True)
     opened = await open_database(
@@ -41,19 +40,17 @@ async def database(tmp_path: Path) -> AsyncGenerator[Database]:
     await opened.close()
 
 
-async def _nodes(database: Database, count: int) -> list[str]:
-    """Chains of one node each, in one transaction."""
+async def _nodes(database: SqliteDatabase, count: int) -> list[str]:
+    """Chains of one node each."""
     new = [SAMPLES.node() for _ in range(count)]
 
-    async def work(connection: AsyncConnection) -> None:
+    async with anyio.create_task_group() as tasks:
         for node in new:
-            await append_node(connection, database.sealer, node)
-
-    await database.transact(work)
+            tasks.start_soon(ContextTables(database).append, node)
     return [node.id for node in new]
 
 
-async def _run(database: Database, **changes: Any) -> str:
+async def _run(database: SqliteDatabase, **changes: Any) -> str:
     """A run that is closed, with all that a run can have."""
     ledger = Ledger(database)
     run = SAMPLES.run(workspace="/home/ann/shop", output="what was said", **changes)
@@ -69,10 +66,10 @@ def _flipped(sealed: bytes, bit: int) -> bytes:
     return bytes(changed)
 
 
-async def _damage(database: Database, ids: list[str]) -> None:
+async def _damage(database: SqliteDatabase, ids: list[str]) -> None:
     """One bit in each of these nodes, in another place each."""
     this = update(nodes).where(nodes.c.id == bindparam("its_id")).values(data=bindparam("bad"))
-    async with database.write() as connection:
+    async with database.write("acme") as connection:
         rows = await connection.execute(select(nodes.c.id, nodes.c.data))
         stored = {row.id: row.data for row in rows}
         bad = [{"its_id": i, "bad": _flipped(stored[i], n * 7)} for n, i in enumerate(ids)]
@@ -81,7 +78,7 @@ async def _damage(database: Database, ids: list[str]) -> None:
 
 @pytest.mark.requirement("SEAL-10")
 async def test_each_of_a_thousand_flipped_bits_is_found_and_the_other_rows_are_read(
-    database: Database,
+    database: SqliteDatabase,
 ) -> None:
     """A list shows each in its place; reading it directly says what is wrong with it."""
     ids = await _nodes(database, 1050)
@@ -102,12 +99,12 @@ async def test_each_of_a_thousand_flipped_bits_is_found_and_the_other_rows_are_r
     ("tenant", "column"), [("acme", "output"), ("globex", "output"), (None, "envelope")]
 )
 async def test_a_value_that_was_put_into_another_place_does_not_open(
-    database: Database, tenant: str | None, column: str
+    database: SqliteDatabase, tenant: str | None, column: str
 ) -> None:
     """From another row, another tenant's row, another column of the same row."""
     one = await _run(database)
     source = one if tenant is None else await _run(database, tenant=tenant)
-    async with database.write() as connection:
+    async with database.write("acme") as connection:
         query = select(runs.c[column]).where(runs.c.id == source)
         taken = (await connection.execute(query)).scalar_one()
         await connection.execute(update(runs).where(runs.c.id == one).values(output=taken))
@@ -120,13 +117,13 @@ async def test_a_value_that_was_put_into_another_place_does_not_open(
 
 @pytest.mark.requirement("SEAL-10")
 async def test_a_run_that_cannot_be_read_is_shown_stopped_and_closed_all_the_same(
-    database: Database,
+    database: SqliteDatabase,
 ) -> None:
     """What is not sealed says whose it is; a needed value that is gone is damage too."""
     ledger, run = Ledger(database), SAMPLES.run()
     await ledger.open(run, Claim())
     await ledger.cancel("acme", run.id, "too slow")
-    async with database.write() as connection:
+    async with database.write("acme") as connection:
         its = update(runs).where(runs.c.id == run.id)
         await connection.execute(its.values(request=None, cancel_reason=b"bad"))
     (left,) = await ledger.open_runs()
@@ -141,7 +138,7 @@ async def test_a_run_that_cannot_be_read_is_shown_stopped_and_closed_all_the_sam
 
 @pytest.mark.requirement("SEAL-4")
 async def test_without_an_old_key_only_its_own_rows_are_unreadable(
-    database: Database, tmp_path: Path
+    database: SqliteDatabase, tmp_path: Path
 ) -> None:
     """The key is named, and everything written since is there; with the key all is back."""
     before = await _run(database)
@@ -166,7 +163,7 @@ async def test_without_an_old_key_only_its_own_rows_are_unreadable(
 # ---------------------------------------------------------------------------------- new keys
 
 
-def _keys(database: Database, ring: Path) -> SealKeys:
+def _keys(database: SqliteDatabase, ring: Path) -> SealKeys:
     file = KeyFile(ring, make=False)
     return SealKeys(Sealing(file), file, SealedTables(database))
 
@@ -176,7 +173,9 @@ def _states(uses: list[KeyUse]) -> dict[str, tuple[str, bool]]:
 
 
 @pytest.mark.requirement("SEAL-12")
-async def test_a_key_is_rotated_rewrapped_and_dropped(database: Database, tmp_path: Path) -> None:
+async def test_a_key_is_rotated_rewrapped_and_dropped(
+    database: SqliteDatabase, tmp_path: Path
+) -> None:
     """Everything reads as before afterwards, and the old key is gone from the ring."""
     keys = _keys(database, tmp_path / "keyring")
     run_id = await _run(database)
@@ -202,7 +201,7 @@ async def test_a_key_is_rotated_rewrapped_and_dropped(database: Database, tmp_pa
 
 @pytest.mark.requirement("SEAL-12")
 async def test_a_rewrap_that_was_cut_off_goes_on_where_it_stood(
-    database: Database, tmp_path: Path
+    database: SqliteDatabase, tmp_path: Path
 ) -> None:
     """Rows that do not open are named and stay as they are, and hold nothing up."""
     ids = await _nodes(database, 10)
@@ -226,7 +225,7 @@ async def test_a_rewrap_that_was_cut_off_goes_on_where_it_stood(
 
 @pytest.mark.requirement("SEAL-12")
 async def test_a_ring_of_the_environment_is_printed_for_whoever_keeps_it(
-    database: Database,
+    database: SqliteDatabase,
 ) -> None:
     """Nothing changes until it has been put there."""
     text = KeyText(TWO.line(), "in the environment")
@@ -239,7 +238,7 @@ async def test_a_ring_of_the_environment_is_printed_for_whoever_keeps_it(
 
 
 @pytest.mark.requirement("SEAL-13")
-async def test_a_key_that_is_not_in_the_ring_is_missing(database: Database) -> None:
+async def test_a_key_that_is_not_in_the_ring_is_missing(database: SqliteDatabase) -> None:
     """`status` says how much cannot be read without it; a ring that is gone is red in `doctor`."""
     await _nodes(database, 2)
     other = TWO.minus([key_id(OLD)])

@@ -21,7 +21,7 @@ from factory_mcp.stores.sql import migrations
 from factory_mcp.stores.sql.contexts import ContextTables
 from factory_mcp.stores.sql.ledger import Ledger
 from factory_mcp.stores.sql.search import SearchTables
-from factory_mcp.stores.sql.sqlite import Database, open_database
+from factory_mcp.stores.sql.sqlite import SqliteDatabase, open_database
 from tests.contracts.samples import NOW, Samples
 from tests.keys import sealing
 from tests.planted import traces
@@ -169,7 +169,7 @@ async def test_a_reader_delays_the_scrubbing_to_the_next_start(old: Path) -> Non
     with closing(sqlite3.connect(old, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM runs").fetchall()
-        first = Database(old, sealing())
+        first = SqliteDatabase(old, sealing())
         with anyio.fail_after(60):
             await first.open()
         await first.close()

@@ -17,7 +17,7 @@ from factory_mcp.stores.embed import BUNDLED, StaticEmbedder
 from factory_mcp.stores.sql import vectors as tables
 from factory_mcp.stores.sql.contexts import ContextTables
 from factory_mcp.stores.sql.search import SearchTables
-from factory_mcp.stores.sql.sqlite import Database, open_database
+from factory_mcp.stores.sql.sqlite import SqliteDatabase, open_database
 from tests.contracts.samples import Samples
 from tests.keys import OLD, RING, TWO, sealing
 
@@ -29,15 +29,15 @@ NOTES = (
 )
 
 make = Samples()
-Opener = Callable[..., Awaitable[Database]]
+Opener = Callable[..., Awaitable[SqliteDatabase]]
 
 
 @pytest.fixture
 async def opener(tmp_path: Path) -> AsyncGenerator[Opener]:
     """Opens the one store of the test, as often as wanted: each time another process's."""
-    opened: list[Database] = []
+    opened: list[SqliteDatabase] = []
 
-    async def one_more(sealer: Sealer | None = None) -> Database:
+    async def one_more(sealer: Sealer | None = None) -> SqliteDatabase:
         opened.append(await open_database(tmp_path / "factory.db", sealer or sealing()))
         return opened[-1]
 
@@ -47,11 +47,11 @@ async def opener(tmp_path: Path) -> AsyncGenerator[Opener]:
 
 
 @pytest.fixture
-async def database(opener: Opener) -> Database:
+async def database(opener: Opener) -> SqliteDatabase:
     return await opener()
 
 
-async def write(database: Database, *notes: str, **more: Any) -> list[str]:
+async def write(database: SqliteDatabase, *notes: str, **more: Any) -> list[str]:
     """The ids of new nodes."""
     to = ContextTables(database)
     return [(await to.append(make.node(summary=n, data={}, **more))).node.id for n in notes]
@@ -72,14 +72,14 @@ async def ask(search: SearchTables, query: str, limit: int = 9, **scope: Any) ->
     return ids(found)
 
 
-async def change(database: Database, statement: str, *values: Any) -> None:
+async def change(database: SqliteDatabase, statement: str, *values: Any) -> None:
     """The store, behind everybody's back."""
-    async with database.write() as connection:
+    async with database.write("acme") as connection:
         await connection.exec_driver_sql(statement, values)
 
 
 @pytest.mark.requirement("VECTOR-1")
-async def test_a_note_is_found_by_what_it_means_and_by_its_words(database: Database) -> None:
+async def test_a_note_is_found_by_what_it_means_and_by_its_words(database: SqliteDatabase) -> None:
     """Without a word in common; by a name that no embedder knows; what fits nothing is left out."""
     sql, cards, parser = await write(database, *NOTES)
     search = SearchTables(database, EMBEDDER)
@@ -92,7 +92,7 @@ async def test_a_note_is_found_by_what_it_means_and_by_its_words(database: Datab
 
 
 @pytest.mark.requirement("VECTOR-1")
-async def test_a_search_by_meaning_can_be_narrowed(database: Database) -> None:
+async def test_a_search_by_meaning_can_be_narrowed(database: SqliteDatabase) -> None:
     """To a droid, to a workspace, to a tenant; words weigh as if nothing else were there."""
     [here] = await write(database, NOTES[0], workspace_key="w", droid="a")
     [there] = await write(database, NOTES[0], workspace_key="x", droid="b")
@@ -107,7 +107,7 @@ async def test_a_search_by_meaning_can_be_narrowed(database: Database) -> None:
 
 
 @pytest.mark.requirement("VECTOR-1")
-async def test_keywords_weigh_in_memory_as_in_the_database(database: Database) -> None:
+async def test_keywords_weigh_in_memory_as_in_the_database(database: SqliteDatabase) -> None:
     """The same BM25, with the same words left out."""
     await write(database, "the quokka", "a quokka and a numbat", "the numbat, the numbat", "others")
     plain = await SearchTables(database).search("acme", "where is the numbat quokka", limit=9)
@@ -145,13 +145,13 @@ async def test_two_searches_at_once_make_each_vector_once(opener: Opener) -> Non
     async with anyio.create_task_group() as tasks:
         for search in searches * 2:
             tasks.start_soon(ask, search, "payment")
-    async with database.read() as connection:
+    async with database.read("acme") as connection:
         query = "SELECT count(*), count(DISTINCT seq), count(vector) FROM vectors WHERE seq > 0"
         assert (15, 15, 15) == (await connection.exec_driver_sql(query)).one()
     assert len(set(await ask(searches[0], "card payment", limit=50))) >= 5
 
 
-async def crowded(database: Database) -> str:
+async def crowded(database: SqliteDatabase) -> str:
     """The id of a note among as many others as one search makes vectors for, all with a word."""
     [root] = await write(database, NOTES[0])
     await change(
@@ -178,7 +178,7 @@ async def crowded(database: Database) -> str:
 
 
 @pytest.mark.requirement("VECTOR-2")
-async def test_many_notes_are_caught_up_with_search_by_search(database: Database) -> None:
+async def test_many_notes_are_caught_up_with_search_by_search(database: SqliteDatabase) -> None:
     """Each search ends; until all is there it goes by keywords and says so."""
     root = await crowded(database)
     search = SearchTables(database, EMBEDDER)
@@ -189,7 +189,7 @@ async def test_many_notes_are_caught_up_with_search_by_search(database: Database
 
 @pytest.mark.requirement("VECTOR-2")
 async def test_words_that_thousands_have_count_only_where_there_are_no_others(
-    database: Database,
+    database: SqliteDatabase,
 ) -> None:
     """So that a search stays fast however common its words are."""
     root = await crowded(database)
@@ -200,7 +200,7 @@ async def test_words_that_thousands_have_count_only_where_there_are_no_others(
 
 
 @pytest.mark.requirement("VECTOR-2")
-async def test_no_more_tenants_than_a_few_are_kept_in_memory(database: Database) -> None:
+async def test_no_more_tenants_than_a_few_are_kept_in_memory(database: SqliteDatabase) -> None:
     """The others are read again."""
     search = SearchTables(database, EMBEDDER)
     for tenant in ("acme", *(f"t{number}" for number in range(tables.TENANTS)), "acme"):
@@ -211,7 +211,7 @@ async def test_no_more_tenants_than_a_few_are_kept_in_memory(database: Database)
 @pytest.mark.requirement("VECTOR-3")
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
 async def test_without_its_files_a_search_goes_by_keywords(
-    database: Database, tmp_path: Path, damage: str
+    database: SqliteDatabase, tmp_path: Path, damage: str
 ) -> None:
     """And says so; writes go on; put back, all is found by meaning."""
     folder = tmp_path / "embedder"
@@ -247,7 +247,7 @@ class Moody:
 
 
 @pytest.mark.requirement("VECTOR-3")
-async def test_a_query_that_gets_no_vector_goes_by_keywords(database: Database) -> None:
+async def test_a_query_that_gets_no_vector_goes_by_keywords(database: SqliteDatabase) -> None:
     """Whatever the reason."""
     [sql] = await write(database, NOTES[0])
     search = SearchTables(database, Moody())
@@ -257,7 +257,7 @@ async def test_a_query_that_gets_no_vector_goes_by_keywords(database: Database) 
 
 
 @pytest.mark.requirement("VECTOR-3")
-async def test_vectors_of_another_embedder_are_made_anew(database: Database) -> None:
+async def test_vectors_of_another_embedder_are_made_anew(database: SqliteDatabase) -> None:
     """By the next search."""
     [sql] = await write(database, NOTES[0])
     await ask(SearchTables(database, EMBEDDER), "anything")
@@ -266,7 +266,7 @@ async def test_vectors_of_another_embedder_are_made_anew(database: Database) -> 
 
 
 @pytest.mark.requirement("VECTOR-3")
-async def test_a_text_of_any_kind_has_a_vector_or_none(database: Database) -> None:
+async def test_a_text_of_any_kind_has_a_vector_or_none(database: SqliteDatabase) -> None:
     """Lone surrogates, nothing at all, and pages of text."""
     odd = ["\ud800 database", "", "…", "database " * 20_000]
     await write(database, *odd)
@@ -314,7 +314,7 @@ async def test_new_matrices_rotate_what_is_stored_without_the_embedder(opener: O
     after = await _stored(database)
     assert {2} == {generation for generation, _ in after.values()}
     assert all(stored[node] != after[node] for node in stored)
-    async with database.read() as connection:
+    async with database.read("acme") as connection:
         rows = await connection.exec_driver_sql("SELECT generation FROM rotations")
         assert [2, 2] == list(rows.scalars())
     await write(database, NOTES[1])  # by the new matrix, in a process that knew the old one
@@ -324,7 +324,7 @@ async def test_new_matrices_rotate_what_is_stored_without_the_embedder(opener: O
     assert 4 == await SearchTables(await opener(), EMBEDDER).rotate_vectors(told.append)
 
 
-async def _stored(database: Database) -> dict[str, tuple[int, bytes]]:
-    async with database.read() as connection:
+async def _stored(database: SqliteDatabase) -> dict[str, tuple[int, bytes]]:
+    async with database.read("acme") as connection:
         rows = await connection.exec_driver_sql("SELECT node_id, generation, vector FROM vectors")
         return {row.node_id: (row.generation, row.vector) for row in rows}

@@ -15,7 +15,7 @@ from factory_mcp.stores.sql.index import STORED, Vectors
 from factory_mcp.stores.sql.rotations import Rotations
 from factory_mcp.stores.sql.sealed import VECTORS
 from factory_mcp.stores.sql.search import SearchTables
-from factory_mcp.stores.sql.sqlite import Database, open_database
+from factory_mcp.stores.sql.sqlite import SqliteDatabase, open_database
 from factory_mcp.stores.sql.tables import vectors
 from tests.contracts.samples import Samples
 from tests.keys import sealing
@@ -35,18 +35,18 @@ async def test_stored_vectors_give_no_words_away(tmp_path: Path) -> None:
     finally:
         await database.close()
     assert (NOTES, DIMENSIONS) == stored.shape == plain.shape
-    assert _recovered(notes, plain) > 0.8
-    assert _recovered(notes, stored) <= 0.1
+    assert recovered(notes, plain) > 0.8
+    assert recovered(notes, stored) <= 0.1
 
 
-async def _vectors(database: Database, notes: Sequence[str]) -> tuple[Vectors, Vectors]:
+async def _vectors(database: SqliteDatabase, notes: Sequence[str]) -> tuple[Vectors, Vectors]:
     """The vectors of the notes as they are stored under the seal, and before they are rotated."""
     make, order = Samples(), list[str]()
     for note in notes:
         new = make.node(summary=note, data={})
         order.append((await ContextTables(database).append(new)).node.id)
     await SearchTables(database, StaticEmbedder()).search("acme", "anything", limit=1)
-    async with database.read() as connection:
+    async with database.read("acme") as connection:
         found = (await connection.execute(select(vectors))).mappings().all()
     rows = sorted(found, key=lambda row: order.index(row["node_id"]))
     sealer = database.sealer
@@ -56,7 +56,7 @@ async def _vectors(database: Database, notes: Sequence[str]) -> tuple[Vectors, V
     return np.frombuffer(stored, STORED).reshape(-1, DIMENSIONS).astype(np.float32), plain
 
 
-def _recovered(notes: Sequence[str], targets: Vectors) -> float:
+def recovered(notes: Sequence[str], targets: Vectors) -> float:
     """The share of all words of the notes that matching pursuit names."""
     words = Tokenizer.from_file(str(BUNDLED / "tokenizer.json"))
     table = StaticEmbedder().embed(  # every word of the table alone: the direction of its row

@@ -140,7 +140,8 @@ async def test_ready_says_what_is_wrong_and_how_to_mend_it() -> None:
         ready = await client.get(f"{url}/readyz")
         health = await client.get(f"{url}/healthz")
     check = {"name": "store", "ok": False, "detail": "read-only", "fix": "chmod u+w it"}
-    assert (ready.status_code, ready.json()) == (503, {"ready": False, "checks": [check]})
+    expected = {"ready": False, "missed": [], "checks": [{**check, "spare": False}]}
+    assert (ready.status_code, ready.json()) == (503, expected)
     assert (health.status_code, health.json()) == (200, {"status": "ok"})
 
 

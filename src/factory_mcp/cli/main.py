@@ -6,10 +6,11 @@ import typer
 
 from factory_mcp import __version__, telemetry
 from factory_mcp.app import run_stdio
-from factory_mcp.cli import context, droids, look, seal
+from factory_mcp.cli import audit, backup, context, db, droids, look, purge, seal
 from factory_mcp.cli.demo import demo
 from factory_mcp.cli.install import install
 from factory_mcp.cli.serve import serve
+from factory_mcp.cli.sync import sync
 from factory_mcp.transports.hello import open_wire, take_wire
 
 app = typer.Typer(
@@ -21,12 +22,18 @@ app = typer.Typer(
 )
 app.add_typer(droids.app, name="droids")
 app.add_typer(context.app, name="context")
+app.add_typer(db.app, name="db")
+app.add_typer(audit.app, name="audit")
 app.add_typer(look.config, name="config")
 app.add_typer(seal.app, name="seal")
 app.command()(serve)
+app.command()(sync)
 app.command()(install)
 app.command()(look.doctor)
 app.command()(look.history)
+app.command()(backup.backup)
+app.command()(backup.restore)
+app.command()(purge.purge)
 app.command()(demo)
 
 

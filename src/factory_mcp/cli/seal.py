@@ -14,6 +14,12 @@ from factory_mcp.settings import Settings
 
 T = TypeVar("T")
 
+_NEWEST = "is the newest key now. Next: factory-mcp seal rewrap"
+_NEXT = (
+    "opens, and does not seal yet. Next: bring the ring to every replica, then"
+    " factory-mcp seal rotate --activate"
+)
+
 app = typer.Typer(help="The keys that the store is sealed with.", no_args_is_help=True)
 
 
@@ -35,13 +41,20 @@ def rotate(
     vectors: Annotated[
         bool, typer.Option("--vectors", help="New matrices for the vectors, and no new key.")
     ] = False,
+    activate: Annotated[
+        bool, typer.Option("--activate", help="No new key: let the one that waits seal.")
+    ] = False,
     json: AsJson = False,
 ) -> None:
-    """Make a new key, which seals from now on; then rewrap."""
+    """Make a new key, which seals from now on; then rewrap.
+
+    With Postgres it waits until --activate, so that every replica has it before.
+    """
     if vectors:
         _rotate_vectors(json=json)
         return
-    _show(_do(SealKeys.rotate), "is the newest key now. Next: factory-mcp seal rewrap", json=json)
+    changed = _do(SealKeys.activate if activate else SealKeys.rotate)
+    _show(changed, _NEWEST if changed.seals else _NEXT, json=json)
 
 
 @app.command()
@@ -60,6 +73,8 @@ def rewrap(*, json: AsJson = False) -> None:
     else:
         print(f"{values} values sealed anew.")
         print("".join(f"No longer in use: factory-mcp seal drop {key}\n" for key in idle), end="")
+    if broken:
+        print(file=sys.stderr)  # after the progress, which did not come to its end
     for message in broken:
         print(f"not rewrapped: {message}", file=sys.stderr)
     if broken:
@@ -80,7 +95,7 @@ def _rotate_vectors(*, json: bool) -> None:
     async def work() -> int:
         built = build(Settings.load())
         async with built.store():
-            return await built.search.rotate_vectors(_rotating)
+            return await built.rotate_vectors(_rotating)
 
     done = run(work)
     print(file=sys.stderr)

@@ -24,7 +24,10 @@ MAX_OPEN_S: Final = 300.0
 JITTER: Final = 0.1
 GOOD_PROBES: Final = 2
 PROBE_S: Final = 5.0
-"""What a caller is told to wait while a probe is out: nobody knows how long it will take."""
+"""What a caller is told to wait while a probe is out: nobody knows how long it will take.
+
+As long is waited where another process has the probe.
+"""
 
 
 class State(StrEnum):
@@ -85,7 +88,7 @@ def succeeded(breaker: Breaker, permit: Permit, now: float) -> Breaker:
         return replace(breaker, in_a_row=0, answers=_remember(breaker, now, good=True))
     if breaker.good_probes + 1 < GOOD_PROBES:
         return replace(_slot_freed(breaker), good_probes=breaker.good_probes + 1)
-    return Breaker(serial=breaker.serial + 1, opened=breaker.opened, closed_at=now)
+    return _closed(breaker, now)
 
 
 def failed(breaker: Breaker, permit: Permit, now: float, chance: float) -> Breaker:
@@ -114,6 +117,26 @@ def released(breaker: Breaker, permit: Permit) -> Breaker:
     if permit.serial != breaker.serial or not breaker.probing:
         return breaker
     return _slot_freed(breaker)
+
+
+def postponed(breaker: Breaker, permit: Permit, now: float) -> Breaker:
+    """Another process has the one probe out: look again in a while."""
+    if permit.serial != breaker.serial:
+        return breaker
+    return replace(_slot_freed(breaker), state=State.OPEN, open_until=now + PROBE_S)
+
+
+def opened_elsewhere(breaker: Breaker, now: float, seconds: float) -> Breaker:
+    """Another process has opened its breaker of the same backend for so long."""
+    until = now + min(max(seconds, 0.0), MAX_OPEN_S * (1 + JITTER))
+    if state(breaker, now) is State.OPEN:
+        return replace(breaker, open_until=max(until, breaker.open_until))
+    return _opened(breaker, now, until)
+
+
+def closed_elsewhere(breaker: Breaker, now: float) -> Breaker:
+    """Another process has found the backend well."""
+    return breaker if breaker.state is State.CLOSED else _closed(breaker, now)
 
 
 def state(breaker: Breaker, now: float) -> State:
@@ -146,10 +169,25 @@ def _too_many(breaker: Breaker) -> bool:
     return breaker.in_a_row >= FAILURES_IN_A_ROW or often
 
 
+def _closed(breaker: Breaker, now: float) -> Breaker:
+    return Breaker(serial=breaker.serial + 1, opened=breaker.opened, closed_at=now)
+
+
 def _open(breaker: Breaker, now: float, chance: float) -> Breaker:
-    steady = breaker.state is State.CLOSED and now - breaker.closed_at >= MAX_OPEN_S
-    opened = 1 if steady else breaker.opened + 1
-    length = min(OPEN_S * opened, MAX_OPEN_S) * (1 - JITTER + 2 * JITTER * chance)
+    length = min(OPEN_S * _times(breaker, now), MAX_OPEN_S)
+    return _opened(breaker, now, now + length * (1 - JITTER + 2 * JITTER * chance))
+
+
+def _opened(breaker: Breaker, now: float, until: float) -> Breaker:
     return Breaker(
-        state=State.OPEN, serial=breaker.serial + 1, opened=opened, open_until=now + length
+        state=State.OPEN,
+        serial=breaker.serial + 1,
+        opened=_times(breaker, now),
+        open_until=until,
     )
+
+
+def _times(breaker: Breaker, now: float) -> int:
+    """The how-manieth opening this is since it last stayed closed for long."""
+    steady = breaker.state is State.CLOSED and now - breaker.closed_at >= MAX_OPEN_S
+    return 1 if steady else breaker.opened + 1

@@ -233,6 +233,12 @@ class StoreUnavailable(Refused):
     retry_after_s = 5
 
 
+class Unsettled(StoreUnavailable):
+    """The connection was lost while something was stored, and nobody says how that ended."""
+
+    remedy = "Look whether it was stored before you call again."
+
+
 class StoreFull(Refused):
     """The store's disk is full."""
 

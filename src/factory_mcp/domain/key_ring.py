@@ -4,6 +4,7 @@
     index:1f0a77c2:<32 bytes in base64url>
     key:93ab44d0:<32 bytes>        the oldest
     key:5e21c8f7:<32 bytes>        the newest, which seals
+    next:08d3c61e:<32 bytes>       opens already, and seals once every replica has it
 
 On one line the entries are separated by spaces or commas. The second part follows from the third,
 so that a damaged or half-pasted key is found at once.
@@ -26,28 +27,39 @@ _HEAD: Final = (
     "\n# keep a copy of it, apart from the copies of the store.\n"
 )
 _COMMENT: Final = re.compile(r"^\s*#.*$", re.MULTILINE)
-_ENTRY: Final = re.compile(r"(index|key):([0-9a-f]{8}):([\w-]{43}=?)", re.ASCII)
+_ENTRY: Final = re.compile(r"(index|key|next):([0-9a-f]{8}):([\w-]{43}=?)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyRing:
-    """`keys` by id, oldest first; `index` never changes, for the index would lose its words."""
+    """`keys` by id, oldest first; all of them open.
+
+    `index` never changes, for the index would lose its words. `next` is the id of the key that
+    does not seal yet, the last of them; None without one.
+    """
 
     index: bytes = field(repr=False)
     keys: dict[str, bytes] = field(repr=False)
+    next: str | None = None
 
     @property
     def newest(self) -> str:
         """The id of the key that seals."""
-        return next(reversed(self.keys))
+        return [i for i in self.keys if i != self.next][-1]
 
-    def plus(self, key: bytes) -> "KeyRing":
-        """The ring with one more key, the newest from now on."""
-        return replace(self, keys={**self.keys, key_id(key): key})
+    def plus(self, key: bytes, *, waits: bool = False) -> "KeyRing":
+        """The ring with one more key, the newest from now on; or one that waits to seal."""
+        added = key_id(key)
+        return replace(self, keys={**self.keys, added: key}, next=added if waits else None)
+
+    def activated(self) -> "KeyRing":
+        """The ring whose last key seals."""
+        return replace(self, next=None)
 
     def minus(self, ids: Collection[str]) -> "KeyRing":
         """The ring without these keys."""
-        return replace(self, keys={i: key for i, key in self.keys.items() if i not in ids})
+        kept = {i: key for i, key in self.keys.items() if i not in ids}
+        return replace(self, keys=kept, next=None if self.next in ids else self.next)
 
     def text(self) -> str:
         """What a file holds."""
@@ -58,7 +70,9 @@ class KeyRing:
         return ",".join(self._entries())
 
     def _entries(self) -> list[str]:
-        return [_entry("index", self.index), *(_entry("key", k) for k in self.keys.values())]
+        kinds = {self.next: "next"}
+        keys = (_entry(kinds.get(i, "key"), key) for i, key in self.keys.items())
+        return [_entry("index", self.index), *keys]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +102,7 @@ def parse(text: str, where: str) -> KeyRing:
     Raises:
         KeyRingUnusable: It is none; the message shows nothing of a key.
     """
-    found: dict[str, dict[str, bytes]] = {"index": {}, "key": {}}
+    found: dict[str, dict[str, bytes]] = {"index": {}, "key": {}, "next": {}}
     for number, entry in enumerate(re.split(r"[\s,]+", _COMMENT.sub("", text).strip()), 1):
         parts = _ENTRY.fullmatch(entry)
         key = urlsafe_b64decode(f"{parts[3].rstrip('=')}=") if parts else b""
@@ -99,7 +113,13 @@ def parse(text: str, where: str) -> KeyRing:
         found[parts[1]][parts[2]] = key
     if len(found["index"]) != 1 or not found["key"]:
         raise _unusable(where, "it must hold one `index` and at least one `key`")
-    return KeyRing(index=next(iter(found["index"].values())), keys=found["key"])
+    if len(found["next"]) > 1 or found["next"].keys() & found["key"].keys():
+        raise _unusable(where, "it may hold one `next`, which is no `key` besides")
+    return KeyRing(
+        index=next(iter(found["index"].values())),
+        keys=found["key"] | found["next"],
+        next=next(iter(found["next"]), None),
+    )
 
 
 def _entry(kind: str, key: bytes) -> str:

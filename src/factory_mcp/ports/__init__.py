@@ -80,12 +80,13 @@ class Work:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """One line of `doctor`: green or red, and if red how to mend it."""
+    """One line of `doctor`: green, or red and how to mend it; what is `spare` is not needed."""
 
     name: str
     ok: bool
     detail: str
     fix: str | None = None
+    spare: bool = False
 
 
 class Backend(Protocol):
@@ -194,7 +195,7 @@ class NewNode:
     branch: bool = False
     expected_revision: int | None = None
     merged_id: str | None = None  # the node of another chain that is merged
-    subject: str = ""  # whose write it is, for its audit row
+    subject: str = ""  # whose write it is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -359,9 +360,6 @@ class Host(Protocol):
     def is_dead(self, owner: Owner) -> bool:
         """Surely gone: same boot and pid namespace, and no process of that pid and start."""
         ...
-
-
-# --------------------------------------------------------------------------------- sealing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

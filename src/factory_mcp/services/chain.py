@@ -5,7 +5,8 @@ retries: vendor libraries have their retries switched off or counted in.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
@@ -13,7 +14,7 @@ import anyio
 import tenacity
 
 from factory_mcp.domain import breaker, budget
-from factory_mcp.domain.breaker import Breaker, Permit
+from factory_mcp.domain.breaker import Breaker, Permit, State
 from factory_mcp.domain.budget import Budget
 from factory_mcp.domain.chain import (
     Failure,
@@ -37,6 +38,7 @@ from factory_mcp.domain.chain import (
 from factory_mcp.domain.errors import BackendError, BackendGarbage, BackendTimeout
 from factory_mcp.domain.model import Attempt, Outcome, Progress, Status
 from factory_mcp.ports import Backend, Clock, Report, Rng, Work
+from factory_mcp.ports.fast import SharedBreakers
 from factory_mcp.telemetry import log
 
 GRACE_S: Final = 0.2
@@ -129,21 +131,33 @@ class _Call:
 class Chain:
     """The backends and what is remembered of them: breakers by (droid, backend), one budget.
 
+    Its own breakers decide. What other processes tell of theirs moves them, and where several
+    processes would probe one of them does.
+
     Args:
         backends: The configured ones, by the name that specs use.
         handoff: The one that always comes last.
         clock: Time.
         rng: Chance, for jitter.
+        shared: The way to the breakers of other processes, where there are any.
     """
 
     def __init__(
-        self, backends: Mapping[str, Backend], handoff: Backend, clock: Clock, rng: Rng
+        self,
+        backends: Mapping[str, Backend],
+        handoff: Backend,
+        clock: Clock,
+        rng: Rng,
+        *,
+        shared: SharedBreakers | None = None,
     ) -> None:
         self._backends, self._handoff = dict(backends), handoff
-        self._clock, self._rng = clock, rng
+        self._clock, self._rng, self._shared = clock, rng, shared
         self._sees = {name: backend.sees_workspace for name, backend in self._backends.items()}
         self._breakers: dict[tuple[str, str], Breaker] = {}
         self._budget = Budget()
+        if shared is not None:
+            shared.listen(self._told)
 
     async def run(self, work: Work, report: Report) -> ChainResult:
         """Do the work with the first backend that can, else hand it off.
@@ -217,12 +231,15 @@ class Chain:
     # --------------------------------------------------------------------- attempting
 
     async def _attempt(self, call: _Call, name: str) -> Outcome | None:
-        """One attempt: the outcome, or None if it failed."""
+        """One attempt: the outcome, or None if it failed or was left to another process."""
         key, began = (call.work.droid.name, name), self._clock.monotonic()
         permit = self._admit(call, key, began)
         try:
-            ended = await self._guarded(call, name, call.work.deadline - began)
-            self._learn(call, key, permit, began, ended)
+            async with self._leave(key, permit) as may:
+                if not may:
+                    return None
+                ended = await self._guarded(call, name, call.work.deadline - began)
+                self._learn(call, key, permit, began, ended)
         except anyio.get_cancelled_exc_class():
             call.ended(name, "cancelled", "cancelled", self._ms(began))
             raise
@@ -266,11 +283,52 @@ class Chain:
         elif is_to_blame(ended, call.work.deadline - began, _fair_s(call.work)):
             chance = self._rng.uniform(0, 1)
             self._breakers[key] = breaker.failed(known, permit, now, chance)
+        self._tell(key, known, now)
         outcome = "done" if succeeded else "failed"
         call.ended(key[1], outcome, ended.code, self._ms(began))
 
     def _ms(self, began: float) -> int:
         return round((self._clock.monotonic() - began) * 1000)
+
+    # ------------------------------------------------------------------------- sharing
+
+    @asynccontextmanager
+    async def _leave(self, key: tuple[str, str], permit: Permit) -> AsyncGenerator[bool]:
+        """Whether an attempt may be made: of all processes one probes. Others never ask."""
+        if self._shared is None or not self._breakers[key].probing:
+            yield True
+        elif await self._shared.may_probe(_name(key)):
+            try:
+                yield True
+            finally:
+                with anyio.CancelScope(shield=True):  # the port waits for nobody
+                    await self._shared.probed(_name(key))
+        else:
+            now = self._clock.monotonic()
+            self._breakers[key] = breaker.postponed(self._breakers[key], permit, now)
+            yield False
+
+    def _tell(self, key: tuple[str, str], before: Breaker, now: float) -> None:
+        """Tell other processes of a breaker that has opened or closed."""
+        after = self._breakers[key]
+        if self._shared is not None and after.state is not before.state:
+            if after.state is State.OPEN:
+                self._shared.tell(_name(key), after.open_until - now)
+            if after.state is State.CLOSED:
+                self._shared.tell(_name(key), 0)
+
+    def _told(self, name: str, open_s: float) -> None:
+        """Learn what another process has."""
+        droid, _, backend = name.rpartition("/")
+        if backend not in self._backends or not math.isfinite(open_s):
+            return
+        now, known = self._clock.monotonic(), self._breakers.get((droid, backend), Breaker())
+        if open_s > 0:
+            known = breaker.opened_elsewhere(known, now, open_s)
+        else:
+            known = breaker.closed_elsewhere(known, now)
+        self._breakers[droid, backend] = known
+        log.info("breaker.told", droid=droid, backend=backend, open_s=open_s)
 
     # -------------------------------------------------------------------- handing off
 
@@ -301,6 +359,11 @@ class Chain:
             asked = [f.retry_after_s or 0 for f in failures_of(call.past) if f.backend == name]
             waits.append(max(*asked, breaker.retry_after(self._breaker(call, name), now), 0))
         return min((wait for wait in waits if wait > 0), default=None)
+
+
+def _name(key: tuple[str, str]) -> str:
+    """A breaker's name among processes."""
+    return "/".join(key)
 
 
 def _answered(call: _Call, backend: str, outcome: Outcome) -> ChainResult:

@@ -129,6 +129,7 @@ class ContextService:
             workspace_key=run.workspace_key,
             standing=wanted is None,
             branch=wants_branch(run) and base is not None,
+            subject=run.subject,
         )
 
     # --------------------------------------------------------------------- the tools

@@ -9,7 +9,13 @@ from typing import Final, Protocol
 import anyio
 from anyio.abc import TaskGroup
 
-from factory_mcp.domain.errors import FactoryError, ShuttingDown, StoreFull, StoreUnavailable
+from factory_mcp.domain.errors import (
+    FactoryError,
+    ShuttingDown,
+    StoreFull,
+    StoreUnavailable,
+    Unsettled,
+)
 from factory_mcp.domain.model import Outcome, Progress, Run, SideEffects, Status
 from factory_mcp.domain.wording import cut_off
 from factory_mcp.ports import Claim, Clock, Host, Opened, Report, RunBook, RunReader
@@ -153,10 +159,15 @@ class Runs:
             raise ShuttingDown("The server is shutting down.")
         # A caller that goes away between the row and the task must not leave a row without one.
         with anyio.CancelScope(shield=True):
-            opened = await self._book.open(self.stamp(run), claim)
+            run = self.stamp(run)
+            live = _Live(run, self._clock.monotonic())
+            try:
+                opened = await self._book.open(run, claim)
+            except Unsettled:  # it may be there, and nobody would ever end it
+                tasks.start_soon(self._close, live, live.closing())
+                raise
             if not opened.attached:
-                live = _Live(opened.run, self._clock.monotonic())
-                self._live[opened.run.id] = live
+                self._live[run.id] = live
                 tasks.start_soon(self._carry, live, job)
             return opened
         raise AssertionError("nobody cancels that scope")
@@ -214,9 +225,10 @@ class Runs:
 
     async def _close(self, live: _Live, closing: Closing) -> None:
         """Write the end of a run down, however long the store is away."""
+        at = self._clock.now()
         while True:
             try:
-                closed = await self._write_end(live.run, closing)
+                closed = await self._write_end(live.run, closing, at)
             except (StoreUnavailable, StoreFull) as error:
                 log.error("run.close_delayed", run_id=live.run.id, cause=error.message)
                 if self._leaving:
@@ -236,14 +248,14 @@ class Runs:
             live.run = run
             log.info("run.closed", run_id=run.id, droid=run.droid, status=run.status)
 
-    async def _write_end(self, run: Run, closing: Closing) -> Run | None:
+    async def _write_end(self, run: Run, closing: Closing, at: float) -> Run | None:
         """The closed run; None if another process owns it by now."""
         outcome = closing.outcome
         ended = replace(
             run,
             session_id=outcome.session_id,
             output=outcome.text,
-            ended_at=self._clock.now(),
+            ended_at=at,
         )
         return await self._book.close(ended, closing.node, partial(seal, ended, closing))
 
@@ -372,7 +384,7 @@ class Runs:
         """Close a run as interrupted; what it changed is as its owner wrote down."""
         why = "The server that ran it died"
         outcome = cut_off(Status.INTERRUPTED, "interrupted", why, recorded(run))
-        if await self._write_end(run, Closing(outcome=outcome)):
+        if await self._write_end(run, Closing(outcome=outcome), self._clock.now()):
             log.info("run.reaped", run_id=run.id)
 
     def _abandoned(self, run: Run) -> bool:

@@ -42,7 +42,7 @@ class SealedRows(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyUse:
-    """A key and how many values it has sealed; `state` is newest, old or missing."""
+    """A key and how many values it has sealed; `state` is newest, next, old or missing."""
 
     key: str
     state: str
@@ -51,32 +51,68 @@ class KeyUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changed:
-    """A key that came or went; `ring` is the new ring where it has to be kept by hand."""
+    """A key that came or went; `ring` is the new ring where it has to be kept by hand.
+
+    `seals` is whether it is the key that seals now.
+    """
 
     key: str
     ring: str | None = field(default=None, repr=False)
+    seals: bool = False
 
 
 class SealKeys:
-    """What `factory-mcp seal` does."""
+    """What `factory-mcp seal` does.
 
-    def __init__(self, sealing: Sealing, store: KeyStore, rows: SealedRows) -> None:
+    Args:
+        sealing: Has the ring.
+        store: Keeps it.
+        rows: All that is sealed.
+        shared: Whether other machines, each with a ring of its own, use the same store.
+    """
+
+    def __init__(
+        self, sealing: Sealing, store: KeyStore, rows: SealedRows, *, shared: bool = False
+    ) -> None:
         self._sealing, self._store, self._rows = sealing, store, rows
+        self._shared = shared
 
     async def status(self) -> list[KeyUse]:
         """The keys of the ring, oldest first, then those that values are sealed with besides."""
         ring, used = self._sealing.ring(), await self._rows.used()
-        states = {key: "newest" if key == ring.newest else "old" for key in ring.keys}
+        states = dict.fromkeys(ring.keys, "old") | {ring.newest: "newest"}
+        states |= {ring.next: "next"} if ring.next else {}
         states |= {key: "missing" for key in used if key not in ring.keys}
         return [
             KeyUse(key=key, state=state, values=used.get(key, 0)) for key, state in states.items()
         ]
 
     async def rotate(self) -> Changed:
-        """Append a new key, which seals from now on; the old ones still open."""
+        """Append a new key, which seals from now on; the old ones still open.
+
+        In a shared store it only opens until `activate`: a replica that does not have it yet
+        could not read what another one has sealed with it.
+
+        Raises:
+            KeyInUse: A key waits to seal already.
+        """
         key = secrets.token_bytes(KEY_BYTES)
-        ring = await self._rows.alone((), lambda _: self._keep(self._sealing.ring().plus(key)))
-        return Changed(key=key_id(key), ring=ring)
+        ring = await self._rows.alone((), lambda _: self._append(key))
+        return Changed(key=key_id(key), ring=ring, seals=not self._shared)
+
+    async def activate(self) -> Changed:
+        """Let the key that waits seal from now on.
+
+        Raises:
+            KeyMissing: None waits.
+        """
+        waiting = self._sealing.ring().next
+        if waiting is None:
+            raise KeyMissing(
+                "No key of the ring waits to seal.", remedy="`factory-mcp seal rotate` makes one."
+            )
+        ring = await self._rows.alone((), lambda _: self._keep(self._sealing.ring().activated()))
+        return Changed(key=waiting, ring=ring, seals=True)
 
     async def rewrap(self, told: Callable[[int], None]) -> Rewrapped:
         """Seal anew all that older keys have sealed; stopped and begun again it goes on.
@@ -114,8 +150,18 @@ class SealKeys:
         except FactoryError as error:
             return Check(name="key ring", ok=False, detail=error.message, fix=error.remedy)
         keys = f"{len(ring.keys)} key{'s' * (len(ring.keys) != 1)}"
-        detail = f"{self._store.where}, {keys}, {ring.newest} seals; keep a copy elsewhere"
+        waits = f", {ring.next} waits" if ring.next else ""
+        detail = f"{self._store.where}, {keys}, {ring.newest} seals{waits}; keep a copy elsewhere"
         return Check(name="key ring", ok=True, detail=detail)
+
+    def _append(self, key: bytes) -> str | None:
+        ring = self._sealing.ring()
+        if ring.next is not None:
+            raise KeyInUse(
+                f"The key {ring.next} waits to seal already.",
+                remedy="Once every replica has the ring: `factory-mcp seal rotate --activate`.",
+            )
+        return self._keep(ring.plus(key, waits=self._shared))
 
     def _drop(self, key: str, values: int) -> str | None:
         ring = self._sealing.ring()

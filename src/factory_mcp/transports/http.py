@@ -147,10 +147,11 @@ class Health:
         return JSONResponse({"status": "ok"})
 
     async def readyz(self, _: Request) -> JSONResponse:
-        """It can take work now, and if not, why."""
+        """It can take work now, and if not, why; and what it goes without."""
         checks = await self._checks()
-        ready = all(check.ok for check in checks)
-        body = {"ready": ready, "checks": [asdict(check) for check in checks]}
+        ready = all(check.ok or check.spare for check in checks)
+        missed = [check.name for check in checks if not check.ok and check.spare]
+        body = {"ready": ready, "missed": missed, "checks": [asdict(check) for check in checks]}
         return JSONResponse(body, status_code=200 if ready else 503)
 
     async def _checks(self) -> Sequence[Check]:

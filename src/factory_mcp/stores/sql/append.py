@@ -2,9 +2,9 @@
 
 from collections import Counter
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import RowMapping, and_, bindparam, insert, select, update
+from sqlalchemy import Result, RowMapping, and_, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from factory_mcp.domain.context_errors import ContextDamaged
@@ -15,6 +15,7 @@ from factory_mcp.domain.model import Conflict, ContextNode, Json
 from factory_mcp.ports import Appended, NewNode, Sealer
 from factory_mcp.stores.sql.sealed import NODES, blind_word
 from factory_mcp.stores.sql.tables import IS_STANDING, chains, node_tokens, nodes, vectors
+from factory_mcp.stores.sql.unit import Unit
 
 INDEXED_WORDS: Final = 4000
 """Words of a node that the index takes: a node is a note, not a book."""
@@ -55,7 +56,7 @@ class _Parent:
     workspace_key: str | None
 
 
-async def append_node(connection: AsyncConnection, sealer: Sealer, new: NewNode) -> Appended:
+async def append_node(unit: Unit, sealer: Sealer, new: NewNode) -> Appended:
     """Append a node. The chain's row is locked from the first read on: its head stays.
 
     Raises:
@@ -63,18 +64,19 @@ async def append_node(connection: AsyncConnection, sealer: Sealer, new: NewNode)
         RevisionConflict: The head is not at the expected revision; both writers are named.
         ContextDamaged: What others have written since the base was read leads to no root.
     """
-    parent = await _parent(connection, new)
+    parent = await _parent(unit, new)
     node = _node(new, parent)
     if new.expected_revision not in (None, node.revision - 1):
-        raise await _overtaken(connection, new, parent)
+        raise await _overtaken(unit, new, parent)
     if parent is None or new.branch:
         conflicts: tuple[Conflict, ...] = ()
         standing = new.standing and parent is None and node.workspace_key is not None
-        await _start_chain(connection, node, standing=standing)
+        _start_chain(unit, node, standing=standing)
     else:
-        conflicts = await _conflicts(connection, sealer, new, parent.id)
-        await _move_head(connection, node)
-    await _insert(connection, sealer, node)
+        conflicts = await _conflicts(unit, sealer, new, parent.id)
+        _move_head(unit, node)
+    _know_head(unit, node, parent if not new.branch else None)
+    _insert(unit, sealer, node, new.subject)
     return Appended(node=node, conflicts=conflicts)
 
 
@@ -123,23 +125,44 @@ def to_node(sealer: Sealer, row: RowMapping) -> ContextNode:
     )
 
 
-async def _parent(connection: AsyncConnection, new: NewNode) -> _Parent | None:
+async def _parent(unit: Unit, new: NewNode) -> _Parent | None:
     """What the node is appended to, locked; None if it starts a chain of its own."""
     if new.branch and new.base_id is not None:
-        query, named = _BRANCHING, new.base_id
-    elif new.chain_id is not None:
-        query, named = _HEAD, new.chain_id
-    elif new.standing and new.workspace_key is not None:
-        query, named = _STANDING, new.workspace_key
-    else:
-        return None
-    found = await connection.execute(query, {"its_tenant": new.tenant, "its_id": named})
-    row = found.mappings().one_or_none()
-    if row is not None:
-        return _Parent(**row)
-    if query is not _STANDING:
-        raise _unknown(named)
+        return _found(await unit.execute(_BRANCHING, _its(new, new.base_id)), new.base_id)
+    if new.chain_id is not None:
+        return await _head(unit, new, new.chain_id)
+    if new.standing and new.workspace_key is not None:
+        return await _standing(unit, new, new.workspace_key)
     return None
+
+
+async def _head(unit: Unit, new: NewNode, chain_id: str) -> _Parent:
+    """The head of a chain; `known` has it if it was moved or read in this transaction."""
+    known: _Parent | None = unit.known.get(("chain", chain_id))
+    return known or _found(await unit.peek(_HEAD, _its(new, chain_id)), chain_id)
+
+
+async def _standing(unit: Unit, new: NewNode, workspace_key: str) -> _Parent | None:
+    chain_id: str | None = unit.known.get(("standing", workspace_key))
+    if chain_id is not None:
+        return await _head(unit, new, chain_id)
+    row = (await unit.peek(_STANDING, _its(new, workspace_key))).mappings().one_or_none()
+    if row is None:
+        return None
+    unit.known["standing", workspace_key] = row["chain_id"]
+    known: _Parent | None = unit.known.get(("chain", row["chain_id"]))
+    return known or _Parent(**row)
+
+
+def _its(new: NewNode, named: str) -> Json:
+    return {"its_tenant": new.tenant, "its_id": named}
+
+
+def _found(found: Result[Any], named: str) -> _Parent:
+    row = found.mappings().one_or_none()
+    if row is None:
+        raise _unknown(named)
+    return _Parent(**row)
 
 
 def _node(new: NewNode, parent: _Parent | None) -> ContextNode:
@@ -161,7 +184,7 @@ def _node(new: NewNode, parent: _Parent | None) -> ContextNode:
 
 
 async def _conflicts(
-    connection: AsyncConnection, sealer: Sealer, new: NewNode, head_id: str
+    unit: Unit, sealer: Sealer, new: NewNode, head_id: str
 ) -> tuple[Conflict, ...]:
     """The keys that others changed since the author read, and the author changed otherwise.
 
@@ -169,6 +192,8 @@ async def _conflicts(
     """
     if new.base_id == head_id or (new.base_id is None and new.chain_id is not None):
         return ()
+    await unit.flush()
+    connection = unit.connection
     since = await lineage(connection, sealer, new.tenant, head_id, after=new.base_id)
     is_ancestor = since[0].parent_id == new.base_id
     if is_ancestor and not any(node.data.keys() & new.data.keys() for node in since):
@@ -181,7 +206,7 @@ async def _conflicts(
     return tuple(conflict for conflict in conflicts if conflict.key in new.data)
 
 
-async def _start_chain(connection: AsyncConnection, node: ContextNode, *, standing: bool) -> None:
+def _start_chain(unit: Unit, node: ContextNode, *, standing: bool) -> None:
     row = {
         "tenant": node.tenant,
         "id": node.id,
@@ -190,21 +215,32 @@ async def _start_chain(connection: AsyncConnection, node: ContextNode, *, standi
         "workspace_key": node.workspace_key,
         "standing": standing,
     }
-    await connection.execute(insert(chains), row)
+    unit.put(chains, [row])
+    if standing:
+        unit.known["standing", node.workspace_key or ""] = node.id
 
 
-async def _move_head(connection: AsyncConnection, node: ContextNode) -> None:
+def _move_head(unit: Unit, node: ContextNode) -> None:
     its = {"its_tenant": node.tenant, "its_id": node.chain_id}
     head = {"head_id": node.id, "head_revision": node.revision}
-    await connection.execute(_MOVE_HEAD, {**its, **head})
+    unit.move(_MOVE_HEAD, (node.chain_id,), {**its, **head})
 
 
-async def _insert(connection: AsyncConnection, sealer: Sealer, node: ContextNode) -> None:
+def _know_head(unit: Unit, node: ContextNode, parent: _Parent | None) -> None:
+    """Who appends to the chain later in this transaction finds its head without asking."""
+    unit.known["chain", node.chain_id] = _Parent(
+        id=node.id,
+        revision=node.revision,
+        chain_id=node.chain_id,
+        workspace_key=parent.workspace_key if parent else node.workspace_key,
+    )
+
+
+def _insert(unit: Unit, sealer: Sealer, node: ContextNode, author: str) -> None:
     rows = rows_of(sealer, node)
-    await connection.execute(insert(nodes), rows.node)
-    await connection.execute(insert(vectors), rows.vector)
-    if rows.words:
-        await connection.execute(insert(node_tokens), rows.words)
+    unit.put(nodes, [{**rows.node, "author": author}])
+    unit.put(vectors, [rows.vector])
+    unit.put(node_tokens, rows.words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,8 +254,7 @@ class NodeRows:
 
 def rows_of(sealer: Sealer, node: ContextNode) -> NodeRows:
     """The rows of a new node; it can be found by its summary, its data and its droid."""
-    texts = (node.droid or "", node.summary, *texts_in(node.data))
-    words = tokens("\n".join(texts))[:INDEXED_WORDS]
+    words = words_of(node)
     row = {column.name: getattr(node, column.name) for column in NODE}
     row["length"] = len(words)
     its = {"tenant": node.tenant, "node_id": node.id}
@@ -231,15 +266,19 @@ def rows_of(sealer: Sealer, node: ContextNode) -> NodeRows:
     return NodeRows(node=NODES.close(sealer, row, row), vector=vector, words=index)
 
 
-async def _overtaken(
-    connection: AsyncConnection, new: NewNode, parent: _Parent | None
-) -> RevisionConflict:
+def words_of(node: ContextNode) -> list[str]:
+    """The words that a node can be found by, as often as it says them."""
+    texts = (node.droid or "", node.summary, *texts_in(node.data))
+    return tokens("\n".join(texts))[:INDEXED_WORDS]
+
+
+async def _overtaken(unit: Unit, new: NewNode, parent: _Parent | None) -> RevisionConflict:
     """The refusal of a late writer; it names both."""
     if parent is None:
         return RevisionConflict(f"The chain is at revision 0, not at {new.expected_revision}.")
     query = select(nodes.c.droid, nodes.c.run_id)
     query = query.where(nodes.c.tenant == new.tenant, nodes.c.id == parent.id)
-    first = (await connection.execute(query)).one()
+    first = (await unit.execute(query)).one()
     return RevisionConflict(
         f"The chain is at revision {parent.revision}, not at {new.expected_revision}. "
         f"{_writer(first.droid, first.run_id)} wrote {parent.id}; "

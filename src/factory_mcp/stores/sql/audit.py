@@ -3,19 +3,25 @@
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import bindparam, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import bindparam, select, update
 
 from factory_mcp.domain.hash_chain import GENESIS, link
 from factory_mcp.domain.model import Json
-from factory_mcp.stores.sql.sqlite import Database
-from factory_mcp.stores.sql.tables import audit, audit_heads
+from factory_mcp.stores.sql.database import Database
+from factory_mcp.stores.sql.tables import audit, audit_heads, outbox, sync_positions
+from factory_mcp.stores.sql.unit import Unit
 
 _HEAD: Final = (
     select(audit_heads).where(audit_heads.c.tenant == bindparam("its_tenant")).with_for_update()
 )
 _LOOK: Final = select(audit_heads.c.seq).where(audit_heads.c.tenant == bindparam("its_tenant"))
 _MOVE_HEAD: Final = update(audit_heads).where(audit_heads.c.tenant == bindparam("its_tenant"))
+_UNTOLD: Final = (
+    update(sync_positions)
+    .where(sync_positions.c.tenant == bindparam("its_tenant"))
+    .values(built_with="", owner="")
+)
+_KNOWN: Final = ("audit head",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,16 +44,20 @@ class AuditMarks:
 
     async def mark(self, tenant: str) -> int:
         """A number that rises with every node and every closed run."""
-        async with self._database.read() as connection:
+        async with self._database.read(tenant) as connection:
             head = (await connection.execute(_LOOK, {"its_tenant": tenant})).one_or_none()
             return head.seq if head else 0
 
 
-async def record(connection: AsyncConnection, entry: Entry) -> int:
+async def record(unit: Unit, entry: Entry) -> int:
     """Append a row to the tenant's chain; returns its number, counted from 1."""
     its = {"its_tenant": entry.tenant}
-    head = (await connection.execute(_HEAD, its)).one_or_none()
-    seq, prev = (head.seq + 1, head.hash) if head else (1, GENESIS)
+    known: tuple[int, str] | None = unit.known.get(_KNOWN)
+    if known is None:
+        head = (await unit.peek(_HEAD, its)).one_or_none()
+        known = (head.seq, head.hash) if head else None
+    seq, prev = known or (0, GENESIS)
+    seq += 1
     row: Json = {
         "tenant": entry.tenant,
         "seq": seq,
@@ -58,10 +68,23 @@ async def record(connection: AsyncConnection, entry: Entry) -> int:
         "detail": entry.detail,
     }
     digest = link(prev, row)
-    await connection.execute(insert(audit), {**row, "prev": prev, "hash": digest})
+    unit.put(audit, [{**row, "prev": prev, "hash": digest}])
     new = {"seq": seq, "hash": digest}
-    if head:
-        await connection.execute(_MOVE_HEAD, {**its, **new})
+    if known:
+        unit.move(_MOVE_HEAD, (), {**its, **new})
     else:
-        await connection.execute(insert(audit_heads), {"tenant": entry.tenant, **new})
+        unit.put(audit_heads, [{"tenant": entry.tenant, **new}])
+    unit.known[_KNOWN] = (seq, digest)
     return seq
+
+
+def feed(unit: Unit, entry: Entry, seq: int, kind: str, id: str) -> None:  # noqa: A002
+    """Tell the projections that something came to be; `seq` is that of its audit row.
+
+    Where this process keeps no outbox, what others have projected is out of date, and said to be.
+    """
+    if not unit.feeds:
+        unit.move(_UNTOLD, (), {"its_tenant": entry.tenant})
+    else:
+        row = {"tenant": entry.tenant, "seq": seq, "kind": kind, "id": id, "at": float(entry.at)}
+        unit.put(outbox, [row])

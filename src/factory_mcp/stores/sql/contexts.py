@@ -4,15 +4,15 @@ from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Select, and_, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from factory_mcp.domain.model import ContextNode
 from factory_mcp.domain.seal_errors import error_of
 from factory_mcp.ports import Appended, NewNode, Sealer
 from factory_mcp.stores.sql.append import NODE, append_node, lineage, to_node
-from factory_mcp.stores.sql.audit import Entry, record
-from factory_mcp.stores.sql.sqlite import Database
+from factory_mcp.stores.sql.audit import Entry, feed, record
+from factory_mcp.stores.sql.database import Database
 from factory_mcp.stores.sql.tables import IS_STANDING, chains, nodes
+from factory_mcp.stores.sql.unit import Unit
 
 _HEADS: Final = select(*NODE).join(
     chains, and_(chains.c.tenant == nodes.c.tenant, chains.c.head_id == nodes.c.id)
@@ -35,13 +35,14 @@ class ContextTables:
             UnknownContext: There is no such chain or base in the tenant.
             RevisionConflict: The head is not at the expected revision.
         """
-        return await self._database.transact(partial(_append, sealer=self._sealer, new=node))
+        work = partial(_append, sealer=self._sealer, new=node)
+        return await self._database.transact(node.tenant, work)
 
     async def head(self, tenant: str, id: str) -> ContextNode | None:  # noqa: A002
         """The newest node of the chain that `id` (any of its nodes) names."""
         named = select(nodes.c.chain_id).where(nodes.c.tenant == tenant, nodes.c.id == id)
         query = _HEADS.where(chains.c.tenant == tenant, chains.c.id == named.scalar_subquery())
-        return next(iter(await self._nodes(query)), None)
+        return next(iter(await self._nodes(tenant, query)), None)
 
     async def path(
         self, tenant: str, id: str, *, lenient: bool = False  # noqa: A002
@@ -51,7 +52,7 @@ class ContextTables:
         Raises:
             SealBroken: A node was damaged; KeyMissing likewise; unless it is `lenient`.
         """
-        async with self._database.read() as connection:
+        async with self._database.read(tenant) as connection:
             path = await lineage(connection, self._sealer, tenant, id)
         unreadable = next((node.unreadable for node in path if node.unreadable), None)
         if unreadable is not None and not lenient:
@@ -61,16 +62,16 @@ class ContextTables:
     async def standing(self, tenant: str, workspace_key: str) -> ContextNode | None:
         """The head of the standing chain of a workspace."""
         its = and_(chains.c.tenant == tenant, chains.c.workspace_key == workspace_key, IS_STANDING)
-        return next(iter(await self._nodes(_HEADS.where(its))), None)
+        return next(iter(await self._nodes(tenant, _HEADS.where(its))), None)
 
-    async def _nodes(self, query: Select[Any]) -> list[ContextNode]:
-        async with self._database.read() as connection:
+    async def _nodes(self, tenant: str, query: Select[Any]) -> list[ContextNode]:
+        async with self._database.read(tenant) as connection:
             rows = (await connection.execute(query)).mappings()
             return [to_node(self._sealer, row) for row in rows]
 
 
-async def _append(connection: AsyncConnection, sealer: Sealer, new: NewNode) -> Appended:
-    appended = await append_node(connection, sealer, new)
+async def _append(unit: Unit, sealer: Sealer, new: NewNode) -> Appended:
+    appended = await append_node(unit, sealer, new)
     entry = Entry(
         tenant=new.tenant,
         at=new.created_at,
@@ -79,5 +80,5 @@ async def _append(connection: AsyncConnection, sealer: Sealer, new: NewNode) -> 
         object=new.id,
         detail={"chain_id": appended.node.chain_id, "revision": appended.node.revision},
     )
-    await record(connection, entry)
+    feed(unit, entry, await record(unit, entry), "node", new.id)
     return appended

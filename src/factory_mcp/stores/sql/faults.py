@@ -16,6 +16,10 @@ class Collision(StoreUnavailable):
     """A unique index refused a row: another writer was faster, and doing it again finds its row."""
 
 
+class Held(StoreUnavailable):
+    """Another process writes and does not come to an end: nobody of this one could write now."""
+
+
 _HELD: Final = "Another process holds the store; end it, or wait and call again."
 _RIGHTS: Final = "Make the data folder and the files in it writable for the user who runs this."
 _PLACE: Final = "FACTORY_MCP_DATA must name a folder that this user can write to."
@@ -28,8 +32,8 @@ MEANING: Final[Mapping[int, tuple[type[Refused], str]]] = {
     sqlite3.SQLITE_INTERNAL: (StoreUnavailable, _DOCTOR),
     sqlite3.SQLITE_PERM: (StoreUnavailable, _RIGHTS),
     sqlite3.SQLITE_ABORT: (StoreUnavailable, _DOCTOR),
-    sqlite3.SQLITE_BUSY: (StoreUnavailable, _HELD),
-    sqlite3.SQLITE_LOCKED: (StoreUnavailable, _HELD),
+    sqlite3.SQLITE_BUSY: (Held, _HELD),
+    sqlite3.SQLITE_LOCKED: (Held, _HELD),
     sqlite3.SQLITE_NOMEM: (StoreUnavailable, _DEVICE),
     sqlite3.SQLITE_READONLY: (StoreUnavailable, _RIGHTS),
     sqlite3.SQLITE_INTERRUPT: (StoreUnavailable, _DOCTOR),
@@ -38,7 +42,7 @@ MEANING: Final[Mapping[int, tuple[type[Refused], str]]] = {
     sqlite3.SQLITE_NOTFOUND: (StoreUnavailable, _DOCTOR),
     sqlite3.SQLITE_FULL: (StoreFull, StoreFull.remedy),
     sqlite3.SQLITE_CANTOPEN: (StoreUnavailable, _PLACE),
-    sqlite3.SQLITE_PROTOCOL: (StoreUnavailable, _HELD),
+    sqlite3.SQLITE_PROTOCOL: (Held, _HELD),
     sqlite3.SQLITE_EMPTY: (StoreUnavailable, _DOCTOR),
     sqlite3.SQLITE_SCHEMA: (StoreUnavailable, _DOCTOR),
     sqlite3.SQLITE_TOOBIG: (TooLarge, TooLarge.remedy),

@@ -6,20 +6,20 @@ a failure is its own caller's only. Work may therefore be done more than once, a
 """
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, Generic, TypeVar, cast
 
 import anyio
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from factory_mcp.domain.errors import FactoryError
-from factory_mcp.stores.sql.faults import Collision
+from factory_mcp.domain.errors import FactoryError, Unsettled
+from factory_mcp.stores.sql.database import Work
+from factory_mcp.stores.sql.faults import Collision, Held
+from factory_mcp.stores.sql.unit import Unit
 
 T = TypeVar("T")
 
-Work = Callable[[AsyncConnection], Awaitable[T]]
-Transaction = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
+Transaction = Callable[[], AbstractAsyncContextManager[Unit]]
 
 MOST_TOGETHER: Final = 64
 """Callers that share one transaction: the more, the longer the first of them waits."""
@@ -30,8 +30,8 @@ ATTEMPTS: Final = 3
 class _Job(Generic[T]):
     """One caller's work, and how it ended."""
 
-    def __init__(self, work: Work[T]) -> None:
-        self.work = work
+    def __init__(self, tenant: str, work: Work[T]) -> None:
+        self.tenant, self.work = tenant, work
         self.is_taken = False
         self.is_alone = False
         self.ended: tuple[T] | None = None
@@ -42,7 +42,7 @@ class Group:
     """The writers of one process.
 
     Args:
-        transaction: The one transaction that may write; entering it waits for other processes.
+        transaction: Begins a transaction that may write, and ends it.
     """
 
     def __init__(self, transaction: Transaction) -> None:
@@ -50,13 +50,13 @@ class Group:
         self._turn = anyio.Lock()
         self._waiting: deque[_Job[Any]] = deque()
 
-    async def do(self, work: Work[T]) -> T:
+    async def do(self, tenant: str, work: Work[T]) -> T:
         """Do work in a transaction, alone or with others; it is on disk when this returns.
 
         Raises:
             FactoryError: What kept everybody out, or what the work itself raised.
         """
-        job = _Job(work)
+        job = _Job(tenant, work)
         self._waiting.append(job)
         try:
             async with self._turn:
@@ -86,12 +86,16 @@ class Group:
     async def _do_with_others(self, job: _Job[Any]) -> None:
         batch: list[_Job[Any]] = []
         try:
-            async with self._transaction() as connection:
+            async with self._transaction() as unit:
                 batch = self._take(job)
-                results = [await each.work(connection) for each in batch]
+                results = [await _worked(each, unit) for each in batch]
+        except Unsettled as error:  # it may be stored: to do it again would be wrong
+            for each in batch:
+                each.fault = error
+            raise
         except FactoryError as error:
-            if not batch:
-                self._turn_away(error)
+            if not batch or isinstance(error, Held):
+                self._turn_away(error, batch)
                 raise
             _part(batch)
         except Exception:  # noqa: BLE001 — whose mistake it is, meets it again alone
@@ -103,8 +107,8 @@ class Group:
     async def _do_alone(self, job: _Job[Any]) -> None:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                async with self._transaction() as connection:
-                    result = await job.work(connection)
+                async with self._transaction() as unit:
+                    result = await _worked(job, unit)
             except Collision:
                 if attempt == ATTEMPTS:
                     raise
@@ -113,21 +117,31 @@ class Group:
                 return
 
     def _take(self, first: _Job[Any]) -> list[_Job[Any]]:
-        """The job whose turn it is, and those that wait behind it."""
+        """The job whose turn it is and those that wait behind it, by tenant.
+
+        Every process takes tenants in the same order, so that none waits for another in a circle.
+        """
         self._waiting.remove(first)
         others = [
             self._waiting.popleft() for _ in range(min(len(self._waiting), MOST_TOGETHER - 1))
         ]
         for job in (first, *others):
             job.is_taken = True
-        return [first, *others]
+        return sorted([first, *others], key=lambda job: job.tenant)
 
-    def _turn_away(self, error: FactoryError) -> None:
+    def _turn_away(self, error: FactoryError, batch: list[_Job[Any]]) -> None:
         """Nobody who waits would fare better now than the one whose turn it was."""
+        for job in batch:
+            job.fault = error
         while self._waiting:
             job = self._waiting.popleft()
             job.is_taken = True
             job.fault = error
+
+
+async def _worked(job: _Job[T], unit: Unit) -> T:
+    await unit.enter(job.tenant)
+    return await job.work(unit)
 
 
 def _part(batch: list[_Job[Any]]) -> None:

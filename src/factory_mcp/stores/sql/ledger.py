@@ -1,11 +1,12 @@
 """Runs in SQL: opened, saved, closed and read, each in one transaction."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, fields, replace
 from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import (
+    ColumnElement,
     RowMapping,
     Select,
     Update,
@@ -13,23 +14,22 @@ from sqlalchemy import (
     bindparam,
     delete,
     func,
-    insert,
     or_,
     select,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from factory_mcp.domain.envelope import to_json
 from factory_mcp.domain.errors import KeyReused, QueueFull
 from factory_mcp.domain.model import Effects, Json, Owner, Run, Status
 from factory_mcp.domain.seal_errors import error_of
-from factory_mcp.ports import Beat, Claim, NewNode, Opened, Seal, Sealer
+from factory_mcp.ports import Appended, Beat, Claim, NewNode, Opened, Seal, Sealer
 from factory_mcp.stores.sql.append import append_node
-from factory_mcp.stores.sql.audit import Entry, record
+from factory_mcp.stores.sql.audit import Entry, feed, record
+from factory_mcp.stores.sql.database import Database
 from factory_mcp.stores.sql.sealed import HISTORY, REASONS, RUNS, blind_key
-from factory_mcp.stores.sql.sqlite import Database
 from factory_mcp.stores.sql.tables import IS_OPEN, call_keys, history, runs
+from factory_mcp.stores.sql.unit import Unit
 
 KEY_LIFE_S: Final = 24 * 3600
 
@@ -96,14 +96,15 @@ class Ledger:
             QueueFull: The run would be new, and too many of the tenant's wait already.
         """
         work = partial(_open, sealer=self._sealer, run=run, claim=claim)
-        opened = await self._database.transact(work)
+        opened = await self._database.transact(run.tenant, work)
         if not opened.attached:
             self._held[run.id] = run.owner.id
         return opened
 
     async def save(self, run: Run) -> bool:
         """Write an open run's progress; False when its fence was lost or it is closed."""
-        return await self._database.transact(partial(_save, sealer=self._sealer, run=run))
+        work = partial(_save, sealer=self._sealer, run=run)
+        return await self._database.transact(run.tenant, work)
 
     async def close(self, run: Run, node: NewNode | None, seal: Seal) -> Run | None:
         """Close a run for good, at `run.ended_at`; None when its fence was lost.
@@ -111,21 +112,18 @@ class Ledger:
         The envelope that `seal` makes decides status and code; the node, if any, the context.
         """
         work = partial(_close, sealer=self._sealer, run=run, node=node, seal=seal)
-        closed = await self._database.transact(work)
+        closed = await self._database.transact(run.tenant, work)
         self._held.pop(run.id, None)
         return closed
 
     async def beat(self, owner: Owner, lease_until: float) -> Beat:
         """Renew the leases of `owner`'s open runs; a run opened here and gone since is lost."""
         held = {run_id for run_id, owner_id in self._held.items() if owner_id == owner.id}
-        renewed = (
-            update(runs)
-            .where(runs.c.owner_id == owner.id, IS_OPEN)
-            .values(lease_until=lease_until)
-            .returning(*_REASON)
-        )
-        rows = await self._database.transact(lambda connection: connection.execute(renewed))
-        reasons = {row["id"]: _reason(self._sealer, row) for row in rows.mappings()}
+        reasons: dict[str, str | None] = {}
+        for tenant in await self._tenants(runs.c.owner_id == owner.id):
+            work = partial(_renew, owner_id=owner.id, lease_until=lease_until)
+            rows = await self._database.transact(tenant, partial(work, tenant=tenant))
+            reasons |= {row["id"]: _reason(self._sealer, row) for row in rows}
         lost = held & self._held.keys() - reasons.keys()
         for run_id in lost:
             del self._held[run_id]
@@ -139,7 +137,7 @@ class Ledger:
             SealBroken: What is stored of it was damaged; KeyMissing likewise.
         """
         query = select(*_RUN).where(runs.c.tenant == tenant, runs.c.id == run_id)
-        async with self._database.read() as connection:
+        async with self._database.read(tenant) as connection:
             row = (await connection.execute(query)).mappings().one_or_none()
         return None if row is None else _readable(self._sealer, row)
 
@@ -153,49 +151,58 @@ class Ledger:
         if status is not None:
             query = query.where(runs.c.status == status)
         order = (runs.c.created_at.desc(), runs.c.id.desc())
-        return await self._runs(query.order_by(*order).limit(limit))
+        return await self._runs(tenant, query.order_by(*order).limit(limit))
 
     async def cancel(self, tenant: str, run_id: str, reason: str) -> None:
         """Ask the owner of an open run to stop it; the first reason stays."""
         its = and_(runs.c.tenant == tenant, runs.c.id == run_id)
         why = {"tenant": tenant, "id": run_id, "cancel_reason": reason}
         asked = update(runs).where(its, IS_OPEN, runs.c.cancel_reason.is_(None))
-        await self._database.transact(partial(_cancel, sealer=self._sealer, asked=asked, why=why))
+        work = partial(_cancel, sealer=self._sealer, asked=asked, why=why)
+        await self._database.transact(tenant, work)
 
     async def open_runs(self) -> list[Run]:
         """Every open run of every tenant, oldest first."""
-        return await self._runs(select(*_RUN).where(IS_OPEN).order_by(runs.c.created_at))
+        found: list[Run] = []
+        for tenant in await self._tenants():
+            query = select(*_RUN).where(runs.c.tenant == tenant, IS_OPEN)
+            found += await self._runs(tenant, query)
+        return sorted(found, key=lambda run: run.created_at)
 
-    async def _runs(self, query: Select[*tuple[Any, ...]]) -> list[Run]:
-        async with self._database.read() as connection:
+    async def _tenants(self, *which: ColumnElement[bool]) -> list[str]:
+        """The tenants that have such open runs."""
+        query = select(runs.c.tenant).where(IS_OPEN, *which).distinct().order_by(runs.c.tenant)
+        async with self._database.across() as connection:
+            return list((await connection.execute(query)).scalars())
+
+    async def _runs(self, tenant: str, query: Select[*tuple[Any, ...]]) -> list[Run]:
+        async with self._database.read(tenant) as connection:
             rows = (await connection.execute(query)).mappings()
             return [_to_run(self._sealer, row) for row in rows]
 
 
-async def _open(connection: AsyncConnection, sealer: Sealer, run: Run, claim: Claim) -> Opened:
-    answered = await _by_keys(connection, sealer, run, claim)
-    row = next(iter(answered.values()), None) or await _by_fingerprint(connection, run, claim)
+async def _open(unit: Unit, sealer: Sealer, run: Run, claim: Claim) -> Opened:
+    answered = await _by_keys(unit, sealer, run, claim)
+    row = next(iter(answered.values()), None) or await _by_fingerprint(unit, run, claim)
     found = None if row is None else _readable(sealer, row)
     if found is None:
-        await _need_room(connection, run, claim.max_queued)
+        await _need_room(unit, run, claim.max_queued)
         new = _to_row(run)
-        await connection.execute(insert(runs), RUNS.close(sealer, new, new))
+        unit.put(runs, [RUNS.close(sealer, new, new)])
         detail = {"droid": run.droid, "effects": run.effects.value, "fence": run.fence}
-        await record(connection, _entry(run, "run.open", run.created_at, detail))
+        await record(unit, _entry(run, "run.open", run.created_at, detail))
     answering = found or run
-    await _remember(connection, run, answering, _blind(sealer, run, claim).keys() - answered.keys())
+    await _remember(unit, run, answering, _blind(sealer, run, claim).keys() - answered.keys())
     return Opened(run=answering, attached=found is not None)
 
 
-async def _by_keys(
-    connection: AsyncConnection, sealer: Sealer, run: Run, claim: Claim
-) -> dict[str, RowMapping]:
+async def _by_keys(unit: Unit, sealer: Sealer, run: Run, claim: Claim) -> dict[str, RowMapping]:
     """The runs that the claim's keys are kept for, by blind key, the strict key's first."""
     if not claim.keys:
         return {}
     names = _blind(sealer, run, claim)
     wanted = {"tenant": run.tenant, "subject": run.subject, "keys": tuple(names)}
-    found = await connection.execute(_BY_KEYS, {**wanted, "now": run.created_at})
+    found = await unit.execute(_BY_KEYS, {**wanted, "now": run.created_at})
     rows = {row["key"]: row for row in found.mappings()}
     answered = {key: rows[key] for key in names if key in rows}
     for key, row in answered.items():
@@ -210,26 +217,24 @@ def _blind(sealer: Sealer, run: Run, claim: Claim) -> dict[str, str]:
     return {blind_key(sealer, run.tenant, key): key for key in ordered}
 
 
-async def _by_fingerprint(connection: AsyncConnection, run: Run, claim: Claim) -> RowMapping | None:
+async def _by_fingerprint(unit: Unit, run: Run, claim: Claim) -> RowMapping | None:
     """An open run that does the same, else the latest done one that is recent enough."""
     wanted = {"tenant": run.tenant, "fingerprint": run.fingerprint}
     if claim.attach_done_s > 0:
         since = run.created_at - claim.attach_done_s
-        found = await connection.execute(_SAME_OPEN_OR_DONE, {**wanted, "since": since})
+        found = await unit.execute(_SAME_OPEN_OR_DONE, {**wanted, "since": since})
     else:
-        found = await connection.execute(_SAME_OPEN, wanted)
+        found = await unit.execute(_SAME_OPEN, wanted)
     return found.mappings().one_or_none()
 
 
-async def _need_room(connection: AsyncConnection, run: Run, max_queued: int) -> None:
-    queued = (await connection.execute(_QUEUED, {"tenant": run.tenant})).scalar_one()
+async def _need_room(unit: Unit, run: Run, max_queued: int) -> None:
+    queued = (await unit.execute(_QUEUED, {"tenant": run.tenant})).scalar_one()
     if queued >= max_queued:
         raise QueueFull(f"{queued} runs wait for a slot already.")
 
 
-async def _remember(
-    connection: AsyncConnection, call: Run, answering: Run, keys: Iterable[str]
-) -> None:
+async def _remember(unit: Unit, call: Run, answering: Run, keys: Iterable[str]) -> None:
     """Keep the call's new blind keys for the run that answers it; those that expired go."""
     rows = [
         {
@@ -244,29 +249,39 @@ async def _remember(
     ]
     if rows:
         expired = call_keys.c.expires_at <= call.created_at
-        await connection.execute(
-            delete(call_keys).where(call_keys.c.tenant == call.tenant, expired)
-        )
-        await connection.execute(insert(call_keys), rows)
+        await unit.execute(delete(call_keys).where(call_keys.c.tenant == call.tenant, expired))
+        unit.put(call_keys, rows)
 
 
-async def _save(connection: AsyncConnection, sealer: Sealer, run: Run) -> bool:
-    saved = await connection.execute(_WRITE_MINE, _changes(sealer, run, _SAVED))
+async def _renew(
+    unit: Unit, owner_id: str, lease_until: float, tenant: str
+) -> Sequence[RowMapping]:
+    renewed = (
+        update(runs)
+        .where(runs.c.tenant == tenant, runs.c.owner_id == owner_id, IS_OPEN)
+        .values(lease_until=lease_until)
+        .returning(*_REASON)
+    )
+    return (await unit.execute(renewed)).mappings().all()
+
+
+async def _save(unit: Unit, sealer: Sealer, run: Run) -> bool:
+    saved = await unit.execute(_WRITE_MINE, _changes(sealer, run, _SAVED))
     return saved.rowcount == 1
 
 
-async def _cancel(connection: AsyncConnection, sealer: Sealer, asked: Update, why: Json) -> None:
+async def _cancel(unit: Unit, sealer: Sealer, asked: Update, why: Json) -> None:
     sealed = REASONS.close(sealer, why, why)
-    await connection.execute(asked.values(cancel_reason=sealed["cancel_reason"]))
+    await unit.execute(asked.values(cancel_reason=sealed["cancel_reason"]))
 
 
 async def _close(
-    connection: AsyncConnection, sealer: Sealer, run: Run, node: NewNode | None, seal: Seal
+    unit: Unit, sealer: Sealer, run: Run, node: NewNode | None, seal: Seal
 ) -> Run | None:
-    row = (await connection.execute(_FIND_MINE, _mine(run))).mappings().one_or_none()
-    if row is None:
-        return None
-    appended = None if node is None else await append_node(connection, sealer, node)
+    row = (await unit.peek(_FIND_MINE, _mine(run))).mappings().one_or_none()
+    if row is None or ("closed", run.id) in unit.known:
+        return await _closed_so(unit, sealer, run)
+    appended = None if node is None else await append_node(unit, sealer, node)
     envelope = seal(appended)
     closed = replace(
         run,
@@ -276,19 +291,32 @@ async def _close(
         cancel_reason=_reason(sealer, row),
         envelope=to_json(envelope),
     )
-    await connection.execute(_WRITE_MINE, _changes(sealer, closed, _CLOSED))
-    await _write_down(connection, sealer, closed)
+    unit.move(_WRITE_MINE, (run.id,), _changes(sealer, closed, _CLOSED))
+    unit.known["closed", run.id] = True
+    await _write_down(unit, sealer, closed, appended)
     return closed
 
 
-async def _write_down(connection: AsyncConnection, sealer: Sealer, run: Run) -> None:
+async def _closed_so(unit: Unit, sealer: Sealer, run: Run) -> Run | None:
+    """The run if this very closing was stored before, and its caller never heard of it."""
+    query = select(*_RUN).where(runs.c.tenant == run.tenant, runs.c.id == run.id)
+    this = runs.c.fence == run.fence, runs.c.ended_at == run.ended_at
+    row = (await unit.execute(query.where(*this))).mappings().one_or_none()
+    return None if row is None else _to_run(sealer, row)
+
+
+async def _write_down(unit: Unit, sealer: Sealer, run: Run, appended: Appended | None) -> None:
     """The rows that stay when the run is long forgotten."""
     at = run.created_at if run.ended_at is None else run.ended_at
     outcome = {"droid": run.droid, "status": run.status.value, "code": run.code}
     detail = {**outcome, "fence": run.fence, "context_id": run.context_id}
-    seq = await record(connection, _entry(run, "run.close", at, detail))
+    entry = _entry(run, "run.close", at, detail)
+    seq = await record(unit, entry)
     row = {"tenant": run.tenant, "seq": seq, "run_id": run.id, "at": at, "envelope": run.envelope}
-    await connection.execute(insert(history), HISTORY.close(sealer, {**row, **outcome}, row))
+    unit.put(history, [HISTORY.close(sealer, {**row, **outcome}, row)])
+    feed(unit, entry, seq, "run", run.id)
+    if appended:
+        feed(unit, entry, seq, "node", appended.node.id)
 
 
 def _entry(run: Run, action: str, at: float, detail: Json) -> Entry:

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import ColumnElement, LargeBinary, func, or_, select, tuple_, update
@@ -11,8 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from factory_mcp.domain.key_ring import Rewrapped
 from factory_mcp.domain.seal_errors import KeyMissing, SealBroken
 from factory_mcp.ports import Sealer
+from factory_mcp.stores.sql.database import Database
 from factory_mcp.stores.sql.sealed import SEALED, SealedTable
-from factory_mcp.stores.sql.sqlite import Database
+from factory_mcp.stores.sql.unit import Unit
 
 T = TypeVar("T")
 
@@ -28,30 +30,36 @@ class SealedTables:
 
     async def used(self) -> Mapping[str, int]:
         """How many values each key has sealed, by its id."""
-        async with self._database.read() as connection:
-            return await _used(connection)
+        found: Counter[str] = Counter()
+        for tenant in await self._database.tenants():
+            async with self._database.read(tenant) as connection:
+                found.update(await _used(connection, tenant))
+        return dict(found)
 
     async def rewrap(self, newest: str, after: tuple[Any, ...], limit: int) -> Rewrapped:
         """Seal at most `limit` rows anew that other keys than the newest have sealed.
 
-        `after` is the number of a table and the key of the last row that was seen in it.
+        `after` is a tenant, the number of a table, and the key of the last row seen in it.
         """
-        number, *last = after or (0,)
-        batch = _Batch(sealed=SEALED[number], newest=bytes.fromhex(newest), after=tuple(last))
-        sealer = self._database.sealer
-        done = await self._database.transact(lambda to: _rewrap(to, sealer, batch, limit))
-        following: tuple[Any, ...] = (number, *done.after) if done.after else (number + 1,)
-        is_end = following == (len(SEALED),)
-        return Rewrapped(values=done.values, broken=done.broken, after=() if is_end else following)
+        tenant, number, *last = after or ("", len(SEALED))
+        if number == len(SEALED):
+            later = [name for name in await self._database.tenants() if not after or name > tenant]
+            if not later:
+                return Rewrapped()
+            tenant, number = later[0], 0
+        batch = _Batch(
+            sealed=SEALED[number], tenant=tenant, newest=bytes.fromhex(newest), after=tuple(last)
+        )
+        work = partial(_rewrap, sealer=self._database.sealer, batch=batch, limit=limit)
+        done = await self._database.transact(tenant, work)
+        following = (tenant, number, *done.after) if done.after else (tenant, number + 1)
+        return replace(done, after=following)
 
     async def alone(self, keys: Collection[str], act: Callable[[int], T]) -> T:
-        """Call `act`, maybe twice, while nobody writes, with how much these keys have sealed."""
-
-        async def work(connection: AsyncConnection) -> T:
-            used = await _used(connection) if keys else {}
+        """Call `act` while nobody writes, with how much these keys have sealed."""
+        async with self._database.alone():
+            used = await self.used() if keys else dict[str, int]()
             return act(sum(used.get(key, 0) for key in keys))
-
-        return await self._database.transact(work)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +67,7 @@ class _Batch:
     """The rows of one table, behind the one with the key `after`, that want new seals."""
 
     sealed: SealedTable
+    tenant: str
     newest: bytes
     after: tuple[Any, ...]
 
@@ -66,7 +75,8 @@ class _Batch:
         """Whole rows, in the order of their keys."""
         table, keys = self.sealed.table, self.sealed.table.primary_key.columns
         stale = (_key_of(table.c[name]) != self.newest for name in self.sealed.columns)
-        query = select(table).where(or_(*stale)).order_by(*keys).limit(limit).with_for_update()
+        query = select(table).where(table.c.tenant == self.tenant, or_(*stale))
+        query = query.order_by(*keys).limit(limit).with_for_update()
         return query.where(tuple_(*keys) > tuple_(*self.after)) if self.after else query
 
     def stale(self, row: Mapping[Any, Any]) -> list[str]:
@@ -75,12 +85,10 @@ class _Batch:
         return [n for n, value in values if value is not None and value[_KEY] != self.newest]
 
 
-async def _rewrap(
-    connection: AsyncConnection, sealer: Sealer, batch: _Batch, limit: int
-) -> Rewrapped:
+async def _rewrap(unit: Unit, sealer: Sealer, batch: _Batch, limit: int) -> Rewrapped:
     table, keys = batch.sealed.table, batch.sealed.table.primary_key.columns
     done, broken = 0, list[str]()
-    rows = list((await connection.execute(batch.query(limit))).mappings())
+    rows = list((await unit.execute(batch.query(limit))).mappings())
     for row in rows:
         fresh: dict[str, bytes] = {}
         for name in batch.stale(row):
@@ -91,19 +99,20 @@ async def _rewrap(
                 broken.append(error.message)
         if fresh:
             this = (column == row[column.name] for column in keys)
-            await connection.execute(update(table).where(*this).values(fresh))
+            await unit.execute(update(table).where(*this).values(fresh))
             done += len(fresh)
     last = tuple(rows[-1][column.name] for column in keys) if len(rows) == limit else ()
     return Rewrapped(values=done, broken=tuple(broken), after=last)
 
 
-async def _used(connection: AsyncConnection) -> dict[str, int]:
+async def _used(connection: AsyncConnection, tenant: str) -> dict[str, int]:
     found: Counter[str] = Counter()
     for sealed in SEALED:
         for name in sealed.columns:
             column = sealed.table.c[name]
             key = _key_of(column)
-            query = select(key, func.count()).where(column.is_not(None)).group_by(key)
+            its = sealed.table.c.tenant == tenant
+            query = select(key, func.count()).where(its, column.is_not(None)).group_by(key)
             for key_id, values in await connection.execute(query):
                 found[key_id.hex()] += values
     return dict(found)

@@ -13,16 +13,15 @@ from sqlalchemy import (
     Update,
     bindparam,
     delete,
-    func,
     insert,
     select,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from factory_mcp.domain.model import Json
 from factory_mcp.domain.seal_errors import KeyMissing, SealBroken
 from factory_mcp.ports import Sealer
+from factory_mcp.stores.sql.database import Database
 from factory_mcp.stores.sql.index import (
     Vectors,
     drawn,
@@ -32,8 +31,8 @@ from factory_mcp.stores.sql.index import (
     to_bytes,
 )
 from factory_mcp.stores.sql.sealed import ROTATIONS, VECTORS
-from factory_mcp.stores.sql.sqlite import Database
 from factory_mcp.stores.sql.tables import rotations, vectors
+from factory_mcp.stores.sql.unit import Unit
 from factory_mcp.telemetry import log
 
 BATCH: Final = 500
@@ -48,8 +47,8 @@ _NEWEST: Final = (
     .where(rotations.c.tenant == _TENANT)
     .order_by(rotations.c.generation.desc())
     .limit(1)
-    .with_for_update()
 )
+_NEWEST_LOCKED: Final = _NEWEST.with_for_update()
 _COUNT: Final = update(rotations).where(
     rotations.c.tenant == _TENANT, rotations.c.generation == bindparam("its_generation")
 )
@@ -83,8 +82,7 @@ class Rotations:
 
     async def newest(self, tenant: str, dimensions: int) -> tuple[int, Vectors]:
         """The generation that vectors are rotated with now, and its matrix; drawn if need be."""
-        async with self._database.read() as connection:
-            generation, _ = await _newest(connection, tenant)
+        generation = await self._generation(tenant)
         matrix = await self._matrix(tenant, generation)
         if matrix is None or len(matrix) != dimensions:
             return await self._draw(tenant, dimensions)
@@ -110,27 +108,30 @@ class Rotations:
         Returns:
             How many vectors were rotated.
         """
-        async with self._database.read() as connection:
-            query = select(rotations.c.tenant, func.max(rotations.c.generation))
-            tenants = (await connection.execute(query.group_by(rotations.c.tenant))).all()
         done = 0
-        for tenant, last in tenants:
-            known = await self._matrix(tenant, last)
+        for tenant in await self._database.tenants():
+            known = await self._matrix(tenant, await self._generation(tenant))
             if known is not None:
                 generation, matrix = await self._draw(tenant, len(known))
                 after = ""
                 while rows := await self._stale(tenant, generation, after):
                     fresh = await self._turned(rows, generation, matrix)
-                    await self._database.transact(partial(_execute, _ROTATE, fresh))
+                    await self._database.transact(tenant, partial(_execute, _ROTATE, fresh))
                     after, done = rows[-1]["node_id"], done + len(rows)
                     told(done)
-                await self._database.transact(partial(_drop, tenant, generation))
+                await self._database.transact(tenant, partial(_drop, tenant, generation))
         return done
+
+    async def _generation(self, tenant: str) -> int:
+        """That of the tenant's newest matrix; 0 if it has none."""
+        async with self._database.read(tenant) as connection:
+            row = (await connection.execute(_NEWEST, {"its_tenant": tenant})).one_or_none()
+        return row.generation if row else 0
 
     async def _matrix(self, tenant: str, generation: int) -> Vectors | None:
         """The matrix of a generation; None if there is none or it does not open any more."""
         if (tenant, generation) not in self._known:
-            async with self._database.read() as connection:
+            async with self._database.read(tenant) as connection:
                 its = {"its_tenant": tenant, "its_generation": generation}
                 row = (await connection.execute(_ONE, its)).mappings().one_or_none()
             self._keep(tenant, generation, None if row is None else self._matrix_in(row))
@@ -153,7 +154,7 @@ class Rotations:
         """A new matrix, with which vectors are rotated from now on, and its generation."""
         matrix = await run_sync(drawn, dimensions)
         work = partial(_insert, sealer=self._sealer, tenant=tenant, matrix=matrix)
-        generation = await self._database.transact(work)
+        generation = await self._database.transact(tenant, work)
         self._keep(tenant, generation, matrix)
         return generation, matrix
 
@@ -178,7 +179,7 @@ class Rotations:
 
     async def _stale(self, tenant: str, newest: int, after: str) -> Sequence[RowMapping]:
         its = {"its_tenant": tenant, "newest": newest, "after": after}
-        async with self._database.read() as connection:
+        async with self._database.read(tenant) as connection:
             return (await connection.execute(_STALE, its)).mappings().all()
 
     async def _turned(
@@ -204,42 +205,38 @@ class Rotations:
         return fresh
 
 
-async def numbers(
-    connection: AsyncConnection, tenant: str, generation: int, count: int
-) -> Iterable[int]:
+async def numbers(unit: Unit, tenant: str, generation: int, count: int) -> Iterable[int]:
     """New numbers for so many vectors; none if the generation is not the newest any more."""
-    newest, last = await _newest(connection, tenant)
+    newest, last = await _newest(unit, tenant)
     if newest != generation:
         return ()
     its = {"its_tenant": tenant, "its_generation": generation, "last_seq": last + count}
-    await connection.execute(_COUNT, its)
+    await unit.execute(_COUNT, its)
     return range(last + 1, last + count + 1)
 
 
-async def _newest(connection: AsyncConnection, tenant: str) -> tuple[int, int]:
+async def _newest(unit: Unit, tenant: str) -> tuple[int, int]:
     """The generation of the tenant's newest matrix, and the last number; zeros if it has none."""
-    row = (await connection.execute(_NEWEST, {"its_tenant": tenant})).one_or_none()
+    row = (await unit.execute(_NEWEST_LOCKED, {"its_tenant": tenant})).one_or_none()
     return (row.generation, row.last_seq) if row else (0, 0)
 
 
-async def _insert(
-    connection: AsyncConnection, *, sealer: Sealer, tenant: str, matrix: Vectors
-) -> int:
-    newest, last = await _newest(connection, tenant)
+async def _insert(unit: Unit, *, sealer: Sealer, tenant: str, matrix: Vectors) -> int:
+    newest, last = await _newest(unit, tenant)
     row = {"tenant": tenant, "generation": newest + 1, "last_seq": last}
     sealed = sealer.seal(ROTATIONS.place("matrix", row), matrix_to_bytes(matrix))
-    await connection.execute(insert(rotations), {**row, "matrix": sealed})
+    await unit.execute(insert(rotations), {**row, "matrix": sealed})
     return newest + 1
 
 
-async def _execute(statement: Update, rows: list[Json], connection: AsyncConnection) -> None:
-    await connection.execute(statement, rows)
+async def _execute(statement: Update, rows: list[Json], unit: Unit) -> None:
+    await unit.execute(statement, rows)
 
 
-async def _drop(tenant: str, newest: int, connection: AsyncConnection) -> None:
+async def _drop(tenant: str, newest: int, unit: Unit) -> None:
     """Forget the older matrices, with which nothing is rotated any more."""
     older = rotations.c.tenant == tenant, rotations.c.generation < newest
     used = select(vectors.c.generation).where(
         vectors.c.tenant == tenant, vectors.c.vector.is_not(None)
     )
-    await connection.execute(delete(rotations).where(*older, rotations.c.generation.not_in(used)))
+    await unit.execute(delete(rotations).where(*older, rotations.c.generation.not_in(used)))

@@ -2,20 +2,20 @@
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from anyio.to_thread import run_sync
-from sqlalchemy import ColumnElement, and_, bindparam, case, func, select
+from sqlalchemy import ColumnElement, and_, case, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from factory_mcp.domain.errors import FactoryError
 from factory_mcp.domain.fuse import fused
-from factory_mcp.domain.keywords import bm25, rarity, telling, tokens
+from factory_mcp.domain.keywords import bm25, rarity
 from factory_mcp.domain.model import ContextNode, Found, Hit
 from factory_mcp.ports import Embedder
 from factory_mcp.stores.sql.append import NODE, to_node
-from factory_mcp.stores.sql.sealed import blind_word
-from factory_mcp.stores.sql.sqlite import Database
+from factory_mcp.stores.sql.database import Database
+from factory_mcp.stores.sql.hits import WITHOUT_VECTORS, Ranked, blind_words, read_hits
 from factory_mcp.stores.sql.tables import node_tokens, nodes
 from factory_mcp.stores.sql.wanted import Wanted
 from factory_mcp.telemetry import log
@@ -23,16 +23,6 @@ from factory_mcp.telemetry import log
 if TYPE_CHECKING:
     from factory_mcp.stores.sql.rotations import Rotations
     from factory_mcp.stores.sql.vectors import VectorTables
-
-QUERY_WORDS: Final = 32
-"""Different words of a query that are looked for."""
-WITHOUT_VECTORS: Final = ("vector_index",)
-
-_THESE: Final = select(*NODE).where(
-    nodes.c.tenant == bindparam("its_tenant"), nodes.c.id.in_(bindparam("ids", expanding=True))
-)
-
-Ranked = list[tuple[str, float]]
 
 
 class SearchTables:
@@ -53,7 +43,7 @@ class SearchTables:
         """The newest nodes first."""
         order = (nodes.c.created_at.desc(), nodes.c.id.desc())
         query = select(*NODE).where(nodes.c.tenant == tenant).order_by(*order).limit(limit)
-        async with self._database.read() as connection:
+        async with self._database.read(tenant) as connection:
             rows = (await connection.execute(query)).mappings()
             return [to_node(self._sealer, row) for row in rows]
 
@@ -67,11 +57,10 @@ class SearchTables:
         workspace_key: str | None = None,
     ) -> Found:
         """Nodes by meaning and keywords, or by keywords alone; best first, the newest of equals."""
-        words = list(dict.fromkeys(telling(tokens(query))))[:QUERY_WORDS]
         wanted = Wanted(
             tenant=tenant,
             text=query,
-            words=[blind_word(self._sealer, tenant, word) for word in words],
+            words=blind_words(self._sealer, tenant, query),
             limit=limit,
             droid=droid,
             workspace_key=workspace_key,
@@ -79,9 +68,9 @@ class SearchTables:
         hits = await self._by_meaning(wanted)
         if hits is not None:
             return Found(hits=hits)
-        async with self._database.read() as connection:
+        async with self._database.read(tenant) as connection:
             ranked = await _by_keywords(connection, wanted)
-        return Found(hits=await self._hits(tenant, ranked), partial=WITHOUT_VECTORS)
+        return Found(hits=await read_hits(self._database, tenant, ranked), partial=WITHOUT_VECTORS)
 
     async def rotate_vectors(self, told: Callable[[int], None]) -> int:
         """Draw new matrices and rotate all stored vectors anew; see `Rotations.renew`."""
@@ -102,23 +91,11 @@ class SearchTables:
                 return None
             if ranked is None:
                 return None
-            hits = await self._hits(wanted.tenant, ranked)
+            hits = await read_hits(self._database, wanted.tenant, ranked)
             gone = {id for id, _ in ranked} - {hit.node.id for hit in hits}  # noqa: A001
             if not gone:
                 return hits
             await tables.drop(wanted.tenant, sorted(gone))
-
-    async def _hits(self, tenant: str, ranked: Ranked) -> list[Hit]:
-        """The nodes of a ranking that are still there, in its order."""
-        ids = [id for id, _ in ranked]  # noqa: A001
-        async with self._database.read() as connection:
-            found = await connection.execute(_THESE, {"its_tenant": tenant, "ids": ids})
-            rows = {row["id"]: row for row in found.mappings()}
-        return [
-            Hit(node=to_node(self._sealer, rows[id]), score=score)
-            for id, score in ranked  # noqa: A001
-            if id in rows
-        ]
 
 
 def _vector_tables(database: Database, embedder: Embedder) -> "VectorTables":

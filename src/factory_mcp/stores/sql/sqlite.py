@@ -26,11 +26,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from factory_mcp.domain.errors import FactoryError, SchemaMismatch, StoreUnavailable
 from factory_mcp.ports import Check, Place, Sealer
+from factory_mcp.stores.sql.database import Work, tenants_in
 from factory_mcp.stores.sql.driver import connect
 from factory_mcp.stores.sql.faults import translated
-from factory_mcp.stores.sql.group import Group, Work
+from factory_mcp.stores.sql.group import Group
 from factory_mcp.stores.sql.migrations import HEAD, IN_THE_CLEAR
 from factory_mcp.stores.sql.turnstile import turnstile
+from factory_mcp.stores.sql.unit import Unit
 from factory_mcp.telemetry import log
 
 T = TypeVar("T")
@@ -53,24 +55,28 @@ _SCRUB: Final = "PRAGMA user_version=1"
 _SCRUBBED: Final = "PRAGMA user_version=0"
 
 
-class Database:
+class SqliteDatabase:
     """The file, one connection that writes and a few that read.
 
     Args:
         path: The file; its folder is made when it is not there.
         sealer: Seals what users wrote.
         wait_s: How long to wait for other processes, seconds.
+        feeds: Whether projections are fed from it.
     """
 
-    def __init__(self, path: Path, sealer: Sealer, *, wait_s: float = WAIT_S) -> None:
+    def __init__(
+        self, path: Path, sealer: Sealer, *, wait_s: float = WAIT_S, feeds: bool = False
+    ) -> None:
         self.path, self.sealer = path, sealer
+        self._feeds = feeds
         self._wait_s = wait_s
         self._fault: FactoryError | None = StoreUnavailable(f"The store {path} is not open.")
         self._identity: tuple[int, int] | None = None
         self._writes = 0
         self._checkpoint_at = 1  # the first write also copies back what a dead process left
         self._reading = anyio.Semaphore(READERS)
-        self._group = Group(partial(self._write, wait_s))
+        self._group = Group(self._unit)
         writer = partial(connect, begin="BEGIN IMMEDIATE", pragmas=_WRITER)
         reader = partial(connect, begin="BEGIN", pragmas=("query_only=ON",))
         self._writer = _engine(path, wait_s, connect=writer, size=1)
@@ -103,32 +109,67 @@ class Database:
             await self._let_go()
 
     @asynccontextmanager
-    async def read(self) -> AsyncGenerator[AsyncConnection]:
+    async def read(self, tenant: str) -> AsyncGenerator[AsyncConnection]:  # noqa: ARG002
         """A transaction that sees one state of the store and changes nothing."""
         self._need_open()
         async with self._read() as connection:
             yield connection
 
     @asynccontextmanager
-    async def write(self) -> AsyncGenerator[AsyncConnection]:
+    async def across(self) -> AsyncGenerator[AsyncConnection]:
+        """The same; here nothing keeps tenants apart but what is asked for."""
+        self._need_open()
+        async with self._read() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def write(self, tenant: str) -> AsyncGenerator[AsyncConnection]:  # noqa: ARG002
         """A transaction that is the only one to write; on disk when it ends, or not at all."""
         self._need_open()
         self._writes += 1
         async with self._write(self._wait_s) as connection:
             yield connection
 
-    async def transact(self, work: Work[T]) -> T:
+    async def transact(self, tenant: str, work: Work[T]) -> T:
         """Do work in such a transaction, which others may share; see `group`."""
         self._need_open()
         self._writes += 1
-        return await self._group.do(work)
+        return await self._group.do(tenant, work)
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncGenerator[None]:
+        """As long as this lasts, nobody writes."""
+        self._need_open()
+        async with turnstile(self.path, self._wait_s):
+            yield
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncGenerator[tuple[Unit, list[str]]]:
+        """One state of everything, to be read for as long as it takes; and the tenants in it."""
+        async with self.across() as connection:
+            yield Unit(connection), await tenants_in(connection)
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncGenerator[tuple[Unit, list[str]]]:
+        """A transaction over all tenants, while nobody else writes."""
+        self._need_open()
+        self._writes += 1
+        async with self._write(OPEN_WAIT_S) as connection:
+            unit = Unit(connection)
+            yield unit, await tenants_in(connection)
+            await unit.flush()
+
+    async def tenants(self) -> list[str]:
+        """All tenants that have ever written."""
+        async with self.across() as connection:
+            return await tenants_in(connection)
 
     async def check(self) -> Sequence[Check]:
         """Whether it can be read and written now; never raises."""
         try:
-            async with self.read() as connection:
+            async with self.across() as connection:
                 revision = await connection.run_sync(_stored_revision)
-            async with self.write() as connection:
+            async with self.write("") as connection:
                 await connection.exec_driver_sql(f"PRAGMA application_id={_APPLICATION}")
             self.sealer.seal(Place(tenant="", table="", id=""), b"")
         except FactoryError as error:
@@ -198,6 +239,13 @@ class Database:
                     yield connection
 
     @asynccontextmanager
+    async def _unit(self) -> AsyncGenerator[Unit]:
+        async with self._write(self._wait_s) as connection:
+            unit = Unit(connection, feeds=self._feeds)
+            yield unit
+            await unit.flush()
+
+    @asynccontextmanager
     async def _write(self, wait_s: float) -> AsyncGenerator[AsyncConnection]:
         async with turnstile(self.path, wait_s):
             with anyio.CancelScope(shield=True):
@@ -227,14 +275,14 @@ class Database:
             )
 
 
-async def open_database(path: Path, sealer: Sealer, *, wait_s: float = WAIT_S) -> Database:
+async def open_database(path: Path, sealer: Sealer, *, wait_s: float = WAIT_S) -> SqliteDatabase:
     """The database at `path`, made or brought up to date; safe for many starters at once.
 
     Raises:
         SchemaMismatch: A newer version, or another program, wrote the file.
         StoreUnavailable: It cannot be opened.
     """
-    database = Database(path, sealer, wait_s=wait_s)
+    database = SqliteDatabase(path, sealer, wait_s=wait_s)
     try:
         await database.open()
     except BaseException:

@@ -237,6 +237,7 @@ nodes: Final = Table(
     _text("merged_id", null=True),
     _sealed("data"),
     _sealed("summary"),
+    _text("author", null=True),  # whose write it was
     PrimaryKeyConstraint("tenant", "id", name="nodes_pk"),
     ForeignKeyConstraint(
         ["tenant", "chain_id"], ["chains.tenant", "chains.id"], name="nodes_chain_fk"
@@ -284,3 +285,40 @@ vectors: Final = Table(
     ),
 )
 Index("vectors_new", vectors.c.tenant, vectors.c.embedder, vectors.c.seq)
+
+outbox: Final = Table(
+    "outbox",
+    metadata,
+    _text("tenant"),
+    _integer("seq"),  # that of the audit row written with it: the order of the commits
+    _text("kind"),  # `node`: a context node was written; `run`: a run was closed
+    _text("id"),
+    _float("at"),
+    PrimaryKeyConstraint("tenant", "seq", "kind", name="outbox_pk"),
+)
+
+sync_positions: Final = Table(
+    "sync_positions",
+    metadata,
+    _text("tenant"),
+    _text("sink"),
+    _integer("seq"),  # up to which the outbox has been followed
+    _text("built_with"),  # what the sink's copy was made with
+    _text("owner"),  # who follows it now; "" is nobody
+    _float("lease_until"),
+    PrimaryKeyConstraint("tenant", "sink", name="sync_positions_pk"),
+)
+
+parked: Final = Table(
+    "parked",
+    metadata,
+    _text("tenant"),
+    _text("sink"),
+    _integer("seq"),
+    _text("kind"),
+    _text("id"),
+    _text("reason"),
+    _float("at"),
+    PrimaryKeyConstraint("tenant", "sink", "id", name="parked_pk"),
+)
+"""What a sink refused for good, left out so that the rest goes on."""

@@ -32,14 +32,15 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from factory_mcp.domain.keywords import texts_in
 from factory_mcp.domain.model import Json
 from factory_mcp.ports import Embedder
+from factory_mcp.stores.sql.database import Database
+from factory_mcp.stores.sql.hits import embedded
 from factory_mcp.stores.sql.index import Facts, Postings, TenantIndex, Vectors, to_bytes
 from factory_mcp.stores.sql.rotations import Rotations, numbers
 from factory_mcp.stores.sql.sealed import NODES, VECTORS
-from factory_mcp.stores.sql.sqlite import Database
 from factory_mcp.stores.sql.tables import node_tokens, nodes, vectors
+from factory_mcp.stores.sql.unit import Unit
 from factory_mcp.stores.sql.wanted import Wanted
 from factory_mcp.telemetry import log
 
@@ -53,8 +54,6 @@ HOLDERS: Final = 1000
 """Notes that the words of a query bring in, rarest word first; commoner words do not count."""
 TENANTS: Final = 8
 """Tenants whose vectors are kept in memory, 1 KB for each node."""
-EMBEDDED: Final = 4000
-"""Characters of a note that its vector is made of."""
 
 _ITS: Final = vectors.c.tenant == bindparam("its_tenant")
 _EMBEDDER: Final[BindParameter[str]] = bindparam("its_embedder")
@@ -146,7 +145,7 @@ class VectorTables:
         try:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(compare)
-                async with self._database.read() as connection:
+                async with self._database.read(wanted.tenant) as connection:
                     words += await _holders(connection, wanted)
         except ExceptionGroup as group:
             raise group.exceptions[0] from group
@@ -169,7 +168,7 @@ class VectorTables:
     async def _look(self, tenant: str, index: TenantIndex) -> "_Seen":
         """What must be done before the search."""
         its = {"its_tenant": tenant, "its_embedder": self._embedder.id}
-        async with self._database.read() as connection:
+        async with self._database.read(tenant) as connection:
             if waiting := (await connection.execute(_WAITING, its)).mappings().all():
                 return _Seen(waiting=waiting)
             newer = {**its, "seen": index.seq}
@@ -182,14 +181,14 @@ class VectorTables:
         known = [vector if plain.any() else None for vector, plain in stored]
         pairs = zip(waiting, known, strict=True)
         rows = [self._row(node, generation, vector) for node, vector in pairs]
-        await self._database.transact(partial(_write, rows))
+        await self._database.transact(tenant, partial(_write, rows))
 
     def _text(self, node: RowMapping) -> str:
         """What a node's vector is made of; of one that does not open, nothing."""
         opened, unreadable = NODES.try_to_open(self._sealer, node)
         if unreadable is not None:
             return ""
-        return "\n".join((opened["summary"], *texts_in(opened["data"])))[:EMBEDDED]
+        return embedded(opened["summary"], opened["data"])
 
     def _row(self, node: RowMapping, generation: int, vector: bytes | None) -> Json:
         its = {"tenant": node["tenant"], "node_id": node["id"], "generation": generation}
@@ -210,7 +209,7 @@ class VectorTables:
         if broken:  # so that they are made anew
             log.warning("search.vectors_broken", tenant=tenant, count=len(broken), ids=broken[:10])
             these = update(vectors).where(vectors.c.tenant == tenant, vectors.c.node_id.in_(broken))
-            await self._database.transact(lambda to: to.execute(these.values(embedder="")))
+            await self._database.transact(tenant, lambda to: to.execute(these.values(embedder="")))
 
 
 def _facts(row: RowMapping) -> Facts:
@@ -222,12 +221,12 @@ def _facts(row: RowMapping) -> Facts:
     )
 
 
-async def _write(rows: list[Json], connection: AsyncConnection) -> None:
+async def _write(rows: list[Json], unit: Unit) -> None:
     """Store vectors, unless their matrix is no longer the newest: then the next search does."""
     tenant, generation = rows[0]["its_tenant"], rows[0]["generation"]
-    seqs = await numbers(connection, tenant, generation, len(rows))
+    seqs = await numbers(unit, tenant, generation, len(rows))
     if numbered := [{**row, "seq": seq} for seq, row in zip(seqs, rows, strict=False)]:
-        await connection.execute(_WRITE, numbered)
+        await unit.execute(_WRITE, numbered)
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 """The revision this program works with."""
 
 IN_THE_CLEAR: Final = (None, "0001", "0002")

@@ -11,6 +11,7 @@ branch_labels = None
 depends_on = None
 
 OPEN = sa.text("status IN ('running', 'needs_input')")
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")  # ordered as SQLite does
 
 
 def upgrade() -> None:
@@ -28,7 +29,7 @@ def downgrade() -> None:
 
 
 def _text(name: str, *, null: bool = False) -> sa.Column[Any]:
-    return sa.Column(name, sa.Text(), nullable=null)
+    return sa.Column(name, TEXT, nullable=null)
 
 
 def _integer(name: str) -> sa.Column[Any]:

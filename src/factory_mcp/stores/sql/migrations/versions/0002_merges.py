@@ -8,10 +8,12 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
     """Add the column; no node has merged anything yet."""
-    op.add_column("nodes", sa.Column("merged_id", sa.Text(), nullable=True))
+    op.add_column("nodes", sa.Column("merged_id", TEXT, nullable=True))
 
 
 def downgrade() -> None:

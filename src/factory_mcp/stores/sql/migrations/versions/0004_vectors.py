@@ -8,12 +8,14 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 
 def upgrade() -> None:
     """Make the tables, with a row for every node there is."""
     op.create_table(
         "rotations",
-        sa.Column("tenant", sa.Text(), nullable=False),
+        sa.Column("tenant", TEXT, nullable=False),
         sa.Column("generation", sa.Integer(), nullable=False),
         sa.Column("last_seq", sa.Integer(), nullable=False),
         sa.Column("matrix", sa.LargeBinary(), nullable=True),
@@ -21,9 +23,9 @@ def upgrade() -> None:
     )
     op.create_table(
         "vectors",
-        sa.Column("tenant", sa.Text(), nullable=False),
-        sa.Column("node_id", sa.Text(), nullable=False),
-        sa.Column("embedder", sa.Text(), nullable=False),
+        sa.Column("tenant", TEXT, nullable=False),
+        sa.Column("node_id", TEXT, nullable=False),
+        sa.Column("embedder", TEXT, nullable=False),
         sa.Column("seq", sa.Integer(), nullable=False),
         sa.Column("generation", sa.Integer(), nullable=False),
         sa.Column("vector", sa.LargeBinary(), nullable=True),

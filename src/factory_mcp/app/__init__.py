@@ -1,9 +1,9 @@
-"""The composition root: the only file that knows every adapter; no framework, no globals."""
+"""The composition root: only it knows every adapter; no framework, no globals."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ import anyio
 from mcp.server.lowlevel import Server
 
 from factory_mcp import telemetry
+from factory_mcp.app.stores import Stores, wire
 from factory_mcp.backends.droid_cli import DroidCli
 from factory_mcp.backends.handoff import HandoffBackend
 from factory_mcp.backends.llm import LlmBackend
@@ -18,7 +19,7 @@ from factory_mcp.backends.llm_endpoint import Endpoint
 from factory_mcp.backends.workspaces import FolderWorkspaces
 from factory_mcp.domain.errors import FactoryError, NotLoopback, Refused
 from factory_mcp.domain.model import LOCAL, Principal
-from factory_mcp.ports import Backend, Check, Clock, Rng, Workspaces
+from factory_mcp.ports import Backend, Check, Clock, ContextSearch, Rng, Sealer, Workspaces
 from factory_mcp.services.calls import CallService
 from factory_mcp.services.chain import Chain
 from factory_mcp.services.contexts import ContextService, principal_key
@@ -28,15 +29,12 @@ from factory_mcp.services.seal_keys import SealKeys
 from factory_mcp.services.sealing import KeyStore, Sealing
 from factory_mcp.services.watching import Watching
 from factory_mcp.settings import Settings, secret_of
-from factory_mcp.stores.embed import StaticEmbedder
 from factory_mcp.stores.host import LinuxHost, SystemClock, SystemRng
 from factory_mcp.stores.key_file import KeyFile, KeyText
-from factory_mcp.stores.sql.audit import AuditMarks
-from factory_mcp.stores.sql.contexts import ContextTables
+from factory_mcp.stores.sql.database import Database
 from factory_mcp.stores.sql.ledger import Ledger
 from factory_mcp.stores.sql.rewrap import SealedTables
 from factory_mcp.stores.sql.search import SearchTables
-from factory_mcp.stores.sql.sqlite import Database
 from factory_mcp.telemetry import log
 from factory_mcp.transports.hello import Opening
 from factory_mcp.transports.http import HttpApp, http_app
@@ -54,13 +52,13 @@ class App:
 
     settings: Settings
     clock: Clock
-    database: Database
+    stores: Stores
     reader: Ledger
     droids: Droids
     backends: Mapping[str, Backend]
     workspaces: FolderWorkspaces
     contexts: ContextService
-    search: SearchTables
+    search: ContextSearch
     chain: Chain
     runs: Runs
     calls: CallService
@@ -69,14 +67,23 @@ class App:
     subscriptions: Subscriptions
     server: Server[Any]
 
+    @property
+    def database(self) -> Database:
+        """Where the truth is."""
+        return self.stores.database
+
     @asynccontextmanager
     async def store(self) -> AsyncGenerator[None]:
         """The store, open; for commands that look and go."""
-        await self.database.open()
+        await self.stores.open()
         try:
             yield
         finally:
-            await self.database.close()
+            await self.stores.close()
+
+    async def rotate_vectors(self, told: Callable[[int], None]) -> int:
+        """Draw new matrices for the vectors; see `SearchTables.rotate_vectors`."""
+        return await SearchTables(self.database).rotate_vectors(told)
 
     @asynccontextmanager
     async def serving(self) -> AsyncGenerator[None]:
@@ -87,50 +94,53 @@ class App:
         """
         for warning in self.settings.warnings:
             log.warning("settings.warning", warning=warning)
-        opened = await self._try_open()
+        opened = await self._try_open(Refused)
         try:
             async with anyio.create_task_group() as tasks:
                 if not opened:
                     tasks.start_soon(self._open_later)
                 tasks.start_soon(self.watching.run)
+                for task in (*self.stores.tasks, *self.stores.serving):
+                    tasks.start_soon(task)
                 async with self.runs.serving():
                     yield
                 tasks.cancel_scope.cancel()
         finally:
-            await self.database.close()
+            await self.stores.close()
 
     async def stop(self, why: str) -> None:
         """End what is open: streams with a last word, runs as interrupted."""
         self.subscriptions.close()
         await self.runs.stop(why)
 
-    async def _try_open(self) -> bool:
+    async def _try_open(self, wrong: type[FactoryError]) -> bool:
         try:
-            await self.database.open()
-        except Refused as error:
+            await self.stores.open()
+        except wrong as error:
             log.error("store.unavailable", cause=error.message, remedy=error.remedy)
             return False
         return True
 
     async def _open_later(self) -> None:
+        """What is wrong with the store, its tables even, may be mended while we serve."""
         await self.clock.sleep(REOPEN_S)
-        while not await self._try_open():
+        while not await self._try_open(FactoryError):
             await self.clock.sleep(REOPEN_S)
 
     # -------------------------------------------------------------------------- checks
 
     async def store_checks(self) -> Sequence[Check]:
-        """Whether the store can be used; it is opened for that."""
+        """Whether the store can be used; it is opened for that. And what stands beside it."""
         try:
             async with self.store():
-                return await self.database.check()
+                return await self.stores.check()
         except FactoryError as error:
             return [Check(name="store", ok=False, detail=error.message, fix=error.remedy)]
 
     async def checks(self) -> Sequence[Check]:
         """All that `doctor` says; what to mend first comes first among the red."""
         found = [check for backend in self.backends.values() for check in await backend.check()]
-        stored = [*await self.store_checks(), self.seal_keys.check(), StaticEmbedder().check()]
+        stored = [*await self.store_checks(), self.seal_keys.check()]
         return [*found, *stored, *await self._folder_checks(), *self._notes()]
 
     async def _folder_checks(self) -> Sequence[Check]:
@@ -193,17 +203,16 @@ def build(
     clock, rng = clock or SystemClock(), rng or SystemRng()
     keys = _key_store(settings)
     sealer = Sealing(keys)
-    database = Database(settings.database, sealer)
-    ledger, tables = Ledger(database), ContextTables(database)
-    search = SearchTables(database, StaticEmbedder())
+    stores = wire(settings, sealer, clock, rng)
+    clock, ledger = stores.clock, stores.ledger
     droids = load(settings.spec_folders)
     workspaces = FolderWorkspaces(roots=settings.roots, trusted=settings.trusted)
-    if backends is None:
-        made = {"droid_cli": _droid_cli(settings, clock, home), "llm": _llm(settings, clock)}
-        backends = {name: made[name] for name in settings.backends}
-    chain = Chain(backends, HandoffBackend(), clock, rng)
-    contexts = ContextService(tables, search, ledger, clock, rng, blind=sealer.blind)
-    runs = Runs(ledger, ledger, LinuxHost(), clock, max_parallel=settings.max_parallel)
+    backends = _backends(settings, clock, home) if backends is None else backends
+    chain = Chain(backends, HandoffBackend(), clock, rng, shared=stores.breakers)
+    contexts = ContextService(
+        stores.contexts, stores.search, ledger, clock, rng, blind=sealer.blind
+    )
+    runs = Runs(stores.book, ledger, LinuxHost(), clock, max_parallel=settings.max_parallel)
     calls = CallService(
         droids=droids,
         workspaces=workspaces,
@@ -213,33 +222,41 @@ def build(
         reader=ledger,
         clock=clock,
         rng=rng,
-        secret=partial(secret_of, settings),
+        secret=cache(partial(_secret, settings, sealer)),
         max_autonomy=settings.max_autonomy,
         depth=settings.depth,
     )
-    key = partial(context_key, workspaces)
-    fixtures = extra or Fixtures()
+    key, fixtures = partial(context_key, workspaces), extra or Fixtures()
     face = McpFace(calls, contexts, droids.all(), key, client=settings.client, fixtures=fixtures)
-    watching = Watching(AuditMarks(database), clock, LOCAL.tenant)
+    watching = Watching(stores.marks, clock, LOCAL.tenant, bus=stores.bus)
     subscriptions = Subscriptions(face.resources, watching)
     return App(
         settings=settings,
         clock=clock,
-        database=database,
+        stores=stores,
         reader=ledger,
         droids=droids,
         backends=backends,
         workspaces=workspaces,
         contexts=contexts,
-        search=search,
+        search=stores.search,
         chain=chain,
         runs=runs,
         calls=calls,
-        seal_keys=SealKeys(sealer, keys, SealedTables(database)),
+        seal_keys=SealKeys(
+            sealer, keys, SealedTables(stores.database), shared=settings.postgres is not None
+        ),
         watching=watching,
         subscriptions=subscriptions,
         server=build_server(face, subscriptions),
     )
+
+
+def _secret(settings: Settings, sealer: Sealer) -> bytes:
+    """The key of call fingerprints: the same in all replicas, as their key ring is."""
+    if settings.postgres and not settings.pepper:
+        return sealer.blind("", "the key of call fingerprints").encode()
+    return secret_of(settings)
 
 
 def _key_store(settings: Settings) -> KeyStore:
@@ -253,6 +270,11 @@ def _key_store(settings: Settings) -> KeyStore:
 async def context_key(workspaces: Workspaces, principal: Principal) -> str:
     """Whose standing chain is meant where no context is named: the default root's, else one's."""
     return await workspaces.key() or principal_key(principal)
+
+
+def _backends(settings: Settings, clock: Clock, home: Path | None) -> Mapping[str, Backend]:
+    made = {"droid_cli": _droid_cli(settings, clock, home), "llm": _llm(settings, clock)}
+    return {name: made[name] for name in settings.backends}
 
 
 def _droid_cli(settings: Settings, clock: Clock, home: Path | None) -> DroidCli:
@@ -287,7 +309,7 @@ def over_http(app: App) -> HttpApp:
     """
     if app.settings.auth == "required":
         raise NotLoopback("FACTORY_MCP_AUTH is `required`, and there are no API keys yet.")
-    return http_app(app.server, ready=app.database.check, lifespan=app.serving)
+    return http_app(app.server, ready=app.stores.check, lifespan=app.serving)
 
 
 def asgi() -> HttpApp:

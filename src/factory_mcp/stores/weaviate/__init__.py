@@ -1,0 +1,1 @@
+"""The vector index in Weaviate; its client is imported when it is first asked."""
