@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from factory_mcp import __version__
 from factory_mcp.cli.main import app
-from factory_mcp.cli.show import one_line_errors
+from factory_mcp.cli.show import as_json, one_line_errors
 from factory_mcp.domain.model import Outcome
 from tests.backends.scenario import Stub
 from tests.fakes import FakeClock
@@ -168,3 +168,11 @@ def test_stdio_behind_options_is_stdio_too(here: Path) -> None:
 def test_the_version_is_printed(here: Path) -> None:
     """And nothing else."""
     assert f"factory-mcp {__version__}\n" == run(here, "--version").stdout
+
+
+def test_half_a_surrogate_pair_is_printed_as_an_escape(capsys: pytest.CaptureFixture[str]) -> None:
+    """No file can hold it as it is, and a note may hold it."""
+    as_json({"ö": "a\ud800"})
+    printed = capsys.readouterr().out
+    assert '{\n  "ö": "a\\ud800"\n}\n' == printed
+    assert {"ö": "a\ud800"} == json.loads(printed)

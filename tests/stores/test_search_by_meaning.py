@@ -16,6 +16,7 @@ from factory_mcp.ports import Sealer
 from factory_mcp.stores.embed import BUNDLED, StaticEmbedder
 from factory_mcp.stores.sql import vectors as tables
 from factory_mcp.stores.sql.contexts import ContextTables
+from factory_mcp.stores.sql.rotations import Rotations
 from factory_mcp.stores.sql.search import SearchTables
 from factory_mcp.stores.sql.sqlite import SqliteDatabase, open_database
 from tests.contracts.samples import Samples
@@ -328,3 +329,18 @@ async def _stored(database: SqliteDatabase) -> dict[str, tuple[int, bytes]]:
     async with database.read("acme") as connection:
         rows = await connection.exec_driver_sql("SELECT node_id, generation, vector FROM vectors")
         return {row.node_id: (row.generation, row.vector) for row in rows}
+
+
+@pytest.mark.requirement("VECTOR-4")
+async def test_processes_that_begin_at_once_draw_one_matrix(opener: Opener) -> None:
+    """A second one would make all that was rotated with the first old at once."""
+    found: list[int] = []
+
+    async def begin(rotations: Rotations) -> None:
+        found.append((await rotations.newest("acme", 8))[0])
+
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(begin, Rotations(await opener()))
+    assert [1, 1, 1] == found

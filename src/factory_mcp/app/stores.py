@@ -199,11 +199,12 @@ def _indexed(stores: Stores, settings: Settings, embedder: Embedder, rng: Rng) -
         authorities=settings.ca,
     )
     index = WeaviateIndex(address, stores.clock, rng)
+    projection = Projection(stores.database, embedder, index)
     return replace(
         stores,
         search=ProjectedSearch(stores.database, embedder, index, stores.clock),
-        sinks=(*stores.sinks, VectorSink(Projection(stores.database, embedder, index))),
-        beside=(*stores.beside, index.check),
+        sinks=(*stores.sinks, VectorSink(projection)),
+        beside=(*stores.beside, index.check, projection.check),
         closing=(*stores.closing, index.close),
     )
 

@@ -1,16 +1,19 @@
 """How the command line prints: tables by default, JSON on demand, errors in one line."""
 
 import json
+import re
 import sys
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import anyio
 import typer
 
 from factory_mcp.domain.errors import ConfigError, FactoryError
 from factory_mcp.ports import Check
+
+_LONE: Final = re.compile("[\ud800-\udfff]")
 
 T = TypeVar("T")
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -25,8 +28,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def as_json(value: Any) -> None:
-    """Print JSON for another program."""
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    """Print JSON for another program; half a surrogate pair, which no file can hold, escaped."""
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    print(_LONE.sub(lambda half: f"\\u{ord(half[0]):04x}", text))
 
 
 def check_line(check: Check) -> str:

@@ -85,7 +85,7 @@ class Rotations:
         generation = await self._generation(tenant)
         matrix = await self._matrix(tenant, generation)
         if matrix is None or len(matrix) != dimensions:
-            return await self._draw(tenant, dimensions)
+            return await self._draw(tenant, dimensions, seen=generation)
         return generation, matrix
 
     async def opened(
@@ -110,9 +110,10 @@ class Rotations:
         """
         done = 0
         for tenant in await self._database.tenants():
-            known = await self._matrix(tenant, await self._generation(tenant))
+            last = await self._generation(tenant)
+            known = await self._matrix(tenant, last)
             if known is not None:
-                generation, matrix = await self._draw(tenant, len(known))
+                generation, matrix = await self._draw(tenant, len(known), seen=last)
                 after = ""
                 while rows := await self._stale(tenant, generation, after):
                     fresh = await self._turned(rows, generation, matrix)
@@ -150,11 +151,16 @@ class Rotations:
             self._known.clear()
         self._known[tenant, generation] = matrix
 
-    async def _draw(self, tenant: str, dimensions: int) -> tuple[int, Vectors]:
-        """A new matrix, with which vectors are rotated from now on, and its generation."""
+    async def _draw(self, tenant: str, dimensions: int, *, seen: int) -> tuple[int, Vectors]:
+        """A new matrix, with which vectors are rotated from now on, and its generation.
+
+        If another process has drawn one since the generation that was `seen`, that one.
+        """
         matrix = await run_sync(drawn, dimensions)
-        work = partial(_insert, sealer=self._sealer, tenant=tenant, matrix=matrix)
+        work = partial(_insert, sealer=self._sealer, tenant=tenant, matrix=matrix, seen=seen)
         generation = await self._database.transact(tenant, work)
+        if generation is None:
+            return await self.newest(tenant, dimensions)
         self._keep(tenant, generation, matrix)
         return generation, matrix
 
@@ -221,8 +227,12 @@ async def _newest(unit: Unit, tenant: str) -> tuple[int, int]:
     return (row.generation, row.last_seq) if row else (0, 0)
 
 
-async def _insert(unit: Unit, *, sealer: Sealer, tenant: str, matrix: Vectors) -> int:
+async def _insert(
+    unit: Unit, *, sealer: Sealer, tenant: str, matrix: Vectors, seen: int
+) -> int | None:
     newest, last = await _newest(unit, tenant)
+    if newest != seen:
+        return None
     row = {"tenant": tenant, "generation": newest + 1, "last_seq": last}
     sealed = sealer.seal(ROTATIONS.place("matrix", row), matrix_to_bytes(matrix))
     await unit.execute(insert(rotations), {**row, "matrix": sealed})
