@@ -15,7 +15,8 @@ run: setup ## Set up, serve on 127.0.0.1:8080 and show a first answer
 	@exec $(BIN)/factory-mcp serve --hello
 
 test: setup-dev ## Set up and run every test, with the coverage gate
-	@scripts/test.sh --cov --durations=10 --ignore=tests/real/clients \
+	@scripts/test.sh -n auto --maxprocesses=4 --dist=worksteal \
+	  --cov --durations=10 --ignore=tests/real/clients \
 	  -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
 
 clients: setup-dev ## Test eight real MCP clients, with a droid run of 75 s in each
@@ -39,9 +40,11 @@ bench: setup-dev ## Measure the server's own share, beside the bare SDK
 demo: setup-dev ## Play the tour and record it: docs/demo.txt, docs/demo.svg
 	@scripts/record_demo.sh
 
-faults: setup-dev ## Break things around the real droid and time what happens: id value bar pass|fail
-	@export PATH=$(CURDIR)/$(BIN):$$PATH && \
-	  FACTORY_MCP_DROID_BIN=$$(scripts/fetch_droid.sh) $(BIN)/python -m tests.faults.droid_faults
+faults: setup-dev ## Break stores and droids and time what happens: id value bar pass|fail
+	@set -e; export PATH=$(CURDIR)/$(BIN):$$PATH; scripts/fetch_servers.sh faults; \
+	  FACTORY_MCP_WEAVIATE_BIN=$${FACTORY_MCP_WEAVIATE_BIN:-$$(scripts/fetch_weaviate.sh)}; \
+	  FACTORY_MCP_DROID_BIN=$$(scripts/fetch_droid.sh); \
+	  export FACTORY_MCP_WEAVIATE_BIN FACTORY_MCP_DROID_BIN; exec $(BIN)/python -m tests.faults
 
 lock: setup-dev ## Bring the lock files up to pyproject.toml
 	@scripts/lock.sh

@@ -1,8 +1,5 @@
 """Faults whose pass line has a time: the real droid, on a model of our own that goes away.
 
-    make faults
-
-Each row prints `id value bar pass|fail`; the last line counts them, and any failure is exit 1.
 The server is the installed `factory-mcp stdio`, driven over its two pipes. Values are seconds.
 """
 
@@ -17,6 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import IO, Any, cast
 
+from tests.faults.table import Row, at_most
 from tests.real.droid_program import DroidSetup, droid_setup, execute, processes_with, sleepers
 from tests.real.fake_model import FakeModel, Messages, Reply
 from tests.real.product import environment, history
@@ -108,11 +106,11 @@ def nothing_left(setup: DroidSetup) -> bool:
     return not any([*processes_with(SLEEP), *processes_with(str(setup.program))])
 
 
-Row = tuple[str, float, float]
+Timed = tuple[str, float, float]
 """Id, seconds, the most they may be."""
 
 
-def a_droid_that_is_stopped(setup: DroidSetup, folder: Path, model: FakeModel) -> Iterator[Row]:
+def a_droid_that_is_stopped(setup: DroidSetup, folder: Path, model: FakeModel) -> Iterator[Timed]:
     """By a cancel, by an editor that leaves, by our own death: no process outlives it."""
     model.script = sleeps
     for fault, bar in (("cancel", 7), ("editor_leaves", 10), ("server_killed", 5)):
@@ -137,7 +135,7 @@ def a_droid_that_is_stopped(setup: DroidSetup, folder: Path, model: FakeModel) -
         yield "server_killed.run_closed_by_next_start", time.monotonic() - started, 30
 
 
-def a_droid_that_is_quiet(setup: DroidSetup, folder: Path, model: FakeModel) -> Iterator[Row]:
+def a_droid_that_is_quiet(setup: DroidSetup, folder: Path, model: FakeModel) -> Iterator[Timed]:
     """Progress comes at least every 10 s, whatever the droid does."""
     model.script = quiet
     with serving(setup, folder) as server:
@@ -146,7 +144,7 @@ def a_droid_that_is_quiet(setup: DroidSetup, folder: Path, model: FakeModel) -> 
         yield "quiet_droid.longest_silence", max(gaps, default=PATIENCE_S), 10
 
 
-def a_model_that_goes_away(setup: DroidSetup, folder: Path, model: FakeModel) -> Iterator[Row]:
+def a_model_that_goes_away(setup: DroidSetup, folder: Path, model: FakeModel) -> Iterator[Timed]:
     """Handed off soon; refused at once while the breaker is open; used again when it is back."""
     model.script = well
     with serving(setup, folder) as server:
@@ -185,19 +183,10 @@ def well(_: Messages) -> Reply:
     return "Well."
 
 
-def main() -> int:
-    """Every row; 1 if one failed."""
-    failed = passed = 0
+def rows() -> Iterator[Row]:
+    """Every row, as it is there."""
     for fault in (a_droid_that_is_stopped, a_droid_that_is_quiet, a_model_that_goes_away):
         with tempfile.TemporaryDirectory() as name, FakeModel(well) as model:
             folder = Path(name)
-            for row, value, bar in fault(droid_setup(folder / "droid", model), folder, model):
-                good = value <= bar
-                passed, failed = passed + good, failed + (not good)
-                print(f"{row:42} {value:7.3f} {bar:7.3f} {'pass' if good else 'fail'}")
-    print(f"{passed} passed, {failed} failed")
-    return int(failed > 0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+            for timed in fault(droid_setup(folder / "droid", model), folder, model):
+                yield at_most(*timed)
