@@ -318,7 +318,7 @@ async def test_a_task_that_is_killed_costs_its_connection_only(
 @pytest.mark.requirement("PG-10")
 async def test_a_statement_that_takes_too_long_is_ended_by_the_server(postgres_ready: str) -> None:
     """And so is one that waits for another's lock; the connection is used again."""
-    async with opened(postgres_ready, wait_s=2 * WAIT_S, connections=3) as database:
+    async with opened(postgres_ready, wait_s=6 * SHORT_S, connections=3) as database:
         with pytest.raises(StoreUnavailable, match="statement timeout"):
             async with database.read("acme") as connection:
                 await connection.execute(text(LONG))
