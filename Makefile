@@ -15,7 +15,7 @@ run: setup ## Set up, serve on 127.0.0.1:8080 and show a first answer
 	@exec $(BIN)/factory-mcp serve --hello
 
 test: setup-dev ## Set up and run every test, with the coverage gate
-	@scripts/test.sh -n auto --maxprocesses=4 --dist=worksteal \
+	@scripts/test.sh -n 3 --dist=worksteal \
 	  --cov --durations=10 --ignore=tests/real/clients \
 	  -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
 
@@ -32,10 +32,13 @@ check: setup-dev ## Format, lint, types, import rules, droid specs
 conformance: setup-dev ## Run the protocol's official suite, for both eras
 	@scripts/conformance.sh
 
-bench: setup-dev ## Measure the server's own share, beside the bare SDK
+bench: setup-dev ## Measure the server's own share, beside the bare SDK, and the stores
 	@$(BIN)/python bench/spawn.py
 	@$(BIN)/python bench/seal.py
 	@$(BIN)/python -m bench.search
+	@set -e; scripts/fetch_servers.sh; \
+	  FACTORY_MCP_WEAVIATE_BIN=$${FACTORY_MCP_WEAVIATE_BIN:-$$(scripts/fetch_weaviate.sh)}; \
+	  export FACTORY_MCP_WEAVIATE_BIN; exec $(BIN)/python -m bench.stores
 
 demo: setup-dev ## Play the tour and record it: docs/demo.txt, docs/demo.svg
 	@scripts/record_demo.sh

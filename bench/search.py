@@ -8,21 +8,20 @@ under a name that changes with what they depend on.
 """
 
 import os
-import random
 import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
-from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
 import anyio
 from sqlalchemy import Table, insert
-from tokenizers import Tokenizer
 
+from bench import notes as made_of
+from bench.notes import TENANT, node, texts
 from factory_mcp import telemetry
 from factory_mcp.domain import keywords
 from factory_mcp.domain.merge import merged_view
@@ -30,7 +29,7 @@ from factory_mcp.domain.model import ContextNode
 from factory_mcp.domain.packing import pack
 from factory_mcp.ports import NewNode
 from factory_mcp.services import sealing as seals
-from factory_mcp.stores.embed import BUNDLED, StaticEmbedder
+from factory_mcp.stores.embed import StaticEmbedder
 from factory_mcp.stores.sql import tables
 from factory_mcp.stores.sql.append import rows_of
 from factory_mcp.stores.sql.contexts import ContextTables
@@ -46,8 +45,6 @@ DEPTH: Final = 100
 PACKED: Final = 1000
 AT_ONCE: Final = 10_000
 """Nodes in one transaction."""
-WORKSPACES: Final = 4
-TENANT: Final = "local"
 
 Work = Callable[[], Awaitable[object]]
 
@@ -84,7 +81,7 @@ async def searches(size: int) -> None:
     try:
         tables = SearchTables(database, StaticEmbedder())
         target = f"{TARGET_MS}" if size == max(SIZES) else "-"
-        queries = [" ".join(words) for words in _texts(SEARCHES, 3, 8, seed=size + 1)]
+        queries = [" ".join(words) for words in texts(SEARCHES, 3, 8, seed=size + 1)]
         begun = time.perf_counter()
         await tables.search(TENANT, queries[0], limit=10)
         _line(f"search, {size:,} nodes, first", [time.perf_counter() - begun], "-")
@@ -103,14 +100,14 @@ async def chains(folder: Path) -> None:
     database = await open_database(folder / "factory.db", sealing())
     try:
         to = ContextTables(database)
-        written = [_new(number, text) for number, text in enumerate(_texts(WRITES, 10, 24, seed=1))]
+        written = [_new(number, text) for number, text in enumerate(texts(WRITES, 10, 24, seed=1))]
         _line("context write", await _timed([lambda n=new: to.append(n) for new in written]), "-")
         last = f"ctx_{DEPTH - 1:026}"
         reads = await _timed([lambda: to.path(TENANT, last)] * SEARCHES)
         _line(f"chain read at depth {DEPTH}", reads, "-")
     finally:
         await database.close()
-    nodes = [_node(n, text) for n, text in enumerate(_texts(PACKED, 10, 24, seed=2))]
+    nodes = [node(n, text) for n, text in enumerate(texts(PACKED, 10, 24, seed=2))]
     _line(f"packing {PACKED:,} nodes", [_packing(nodes) for _ in range(20)], "-")
 
 
@@ -159,7 +156,7 @@ def _made(folder: Path) -> Path:
 
 def _version() -> str:
     """Another one whenever a stored byte may be another one."""
-    sources = (__file__, tables.__file__, keywords.__file__, seals.__file__)
+    sources = (__file__, made_of.__file__, tables.__file__, keywords.__file__, seals.__file__)
     read = b"".join(Path(source).read_bytes() for source in sources)
     return sha256(read + StaticEmbedder.id.encode()).hexdigest()[:12]
 
@@ -167,9 +164,9 @@ def _version() -> str:
 async def _fill(path: Path, size: int) -> None:
     database = await open_database(path, sealing())
     try:
-        texts = _texts(size, 10, 24, seed=size)
+        words = texts(size, 10, 24, seed=size)
         for start in range(0, size, AT_ONCE):
-            await _insert(database, start, texts[start : start + AT_ONCE])
+            await _insert(database, start, words[start : start + AT_ONCE])
         search = SearchTables(database, StaticEmbedder())
         while (await search.search(TENANT, "", limit=1)).partial:
             pass
@@ -177,9 +174,9 @@ async def _fill(path: Path, size: int) -> None:
         await database.close()
 
 
-async def _insert(database: SqliteDatabase, start: int, texts: Sequence[list[str]]) -> None:
+async def _insert(database: SqliteDatabase, start: int, notes: Sequence[list[str]]) -> None:
     """Nodes as the store itself makes their rows, each a chain of its own."""
-    made = [_node(number, words) for number, words in enumerate(texts, start)]
+    made = [node(number, words) for number, words in enumerate(notes, start)]
     rows = [rows_of(database.sealer, node) for node in made]
     chain = [
         {"tenant": TENANT, "id": n.id, "head_id": n.id, "head_revision": 1, "standing": False}
@@ -196,34 +193,6 @@ async def _insert(database: SqliteDatabase, start: int, texts: Sequence[list[str
         await connection.exec_driver_sql("PRAGMA cache_size=-400000")
         for table, values in inserted:
             await connection.execute(insert(table), values)
-
-
-def _texts(count: int, least: int, most: int, *, seed: int) -> list[list[str]]:
-    """So many lists of words, common words more often than rare ones, the same each time."""
-    vocabulary = Tokenizer.from_file(str(BUNDLED / "tokenizer.json")).get_vocab()
-    words = [w for w in sorted(vocabulary, key=vocabulary.__getitem__) if w.isalpha() and w[2:]]
-    weights = list(accumulate(1 / (rank + 10) for rank in range(len(words))))
-    rng = random.Random(seed)  # noqa: S311 — repeatable on purpose
-    return [
-        rng.choices(words, cum_weights=weights, k=rng.randint(least, most)) for _ in range(count)
-    ]
-
-
-def _node(number: int, words: Sequence[str]) -> ContextNode:
-    name = f"ctx_{number:026}"
-    return ContextNode(
-        id=name,
-        tenant=TENANT,
-        chain_id=name,
-        parent_id=None,
-        revision=1,
-        droid="architect_droid",
-        run_id=None,
-        summary=" ".join(words),
-        data={f"key {number}": number},
-        workspace_key=f"w{number % WORKSPACES}",
-        created_at=float(number),
-    )
 
 
 def _new(number: int, words: Sequence[str]) -> NewNode:

@@ -2,6 +2,8 @@
 
 from hypothesis import HealthCheck, settings
 
+from tests.quiet_tracing import keep_away
+
 pytest_plugins = [
     "tests.servers.fixtures",
     "tests.postgres",
@@ -15,3 +17,5 @@ settings.register_profile(
     "untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("untimed")
+
+keep_away()

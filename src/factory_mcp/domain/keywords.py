@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Final, cast
 
 from factory_mcp.domain.model import Json
@@ -25,13 +26,15 @@ def tokens(text: str) -> list[str]:
     Words are casefolded and reduced to their stem. A name such as `snake_case`, `camelCase` or
     `a/path.py` gives itself and its parts.
     """
-    found: list[str] = []
-    for whole in _WHOLE.findall(text):
-        parts = [part.casefold() for part in _SEAM.split(whole) if part]
-        if parts != [whole.casefold()]:
-            found.append(whole.casefold()[:WORD_LIMIT])
-        found.extend(_stem(part)[:WORD_LIMIT] for part in parts)
-    return found
+    return [word for whole in _WHOLE.findall(text) for word in _words(whole)]
+
+
+@lru_cache(maxsize=1 << 14)
+def _words(whole: str) -> tuple[str, ...]:
+    """What one word or name gives; most of a text are words that were met before."""
+    parts = [part.casefold() for part in _SEAM.split(whole) if part]
+    name = () if parts == [whole.casefold()] else (whole.casefold()[:WORD_LIMIT],)
+    return (*name, *(_stem(part)[:WORD_LIMIT] for part in parts))
 
 
 def telling(words: list[str]) -> list[str]:

@@ -94,11 +94,7 @@ _BATCH: Final = (
     .subquery()
 )
 _READ: Final = (
-    select(outbox.c.seq, outbox.c.kind, outbox.c.id, nodes.c.chain_id)
-    .outerjoin(
-        nodes,
-        and_(nodes.c.tenant == outbox.c.tenant, nodes.c.id == outbox.c.id, outbox.c.kind == "node"),
-    )
+    select(outbox.c.seq, outbox.c.kind, outbox.c.id)
     .where(
         outbox.c.tenant == _TENANT,
         outbox.c.seq > bindparam("after"),
@@ -106,6 +102,10 @@ _READ: Final = (
     )
     .order_by(outbox.c.seq, outbox.c.kind)
 )
+_CHAINS: Final = select(nodes.c.id, nodes.c.chain_id).where(
+    nodes.c.tenant == _TENANT, nodes.c.id.in_(bindparam("ids", expanding=True))
+)
+"""Not joined to the outbox: a Postgres that knows nothing of its tables yet joins them slowly."""
 
 _THEIRS: Final = and_(parked.c.tenant == _TENANT, parked.c.sink == _SINK)
 _UNPARK: Final = delete(parked).where(_THEIRS)
@@ -217,8 +217,13 @@ class OutboxTables:
         """What comes after the position, in order: about `limit` rows, and all those of a seq."""
         its = {"its_tenant": lease.tenant, "after": lease.seq, "how_many": limit}
         async with self._database.read(lease.tenant) as connection:
-            rows = (await connection.execute(_READ, its)).mappings()
-            return [Change(**row) for row in rows]
+            rows = (await connection.execute(_READ, its)).mappings().all()
+            ids = {
+                "its_tenant": lease.tenant,
+                "ids": [r["id"] for r in rows if r["kind"] == "node"],
+            }
+            chains = {row.id: row.chain_id for row in await connection.execute(_CHAINS, ids)}
+        return [Change(**row, chain_id=chains.get(row["id"])) for row in rows]
 
     async def move(
         self, lease: Lease, changes: Sequence[Change], poisoned: Mapping[str, str]

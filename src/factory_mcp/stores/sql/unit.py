@@ -9,17 +9,38 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Executable, Table, Update, insert
+from sqlalchemy import (
+    JSON,
+    Dialect,
+    Executable,
+    Insert,
+    Table,
+    Update,
+    bindparam,
+    column,
+    func,
+    insert,
+    select,
+)
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from factory_mcp.domain.model import Json
-from factory_mcp.stores.sql.tables import metadata
+from factory_mcp.stores.sql.tables import AnyText, metadata, node_tokens
 
 Entering = Callable[[AsyncConnection, str], Awaitable[None]]
 
 _INSERTS: Final = {table: insert(table) for table in metadata.sorted_tables}
 """In an order in which no row comes before the one it refers to."""
+
+_TEXT: Final = AnyText()
+_GIVEN: Final = (
+    func.json_to_recordset(bindparam("rows", type_=JSON))
+    .table_valued(*(column(each.name, each.type) for each in node_tokens.c))
+    .render_derived(with_types=True)
+)
+_WORDS: Final = insert(node_tokens).from_select(list(node_tokens.c.keys()), select(_GIVEN))
+"""A node has many words, and Postgres takes a statement for each row: so it is given one value."""
 
 
 class Unit:
@@ -80,8 +101,21 @@ class Unit:
             rows, self._rows = self._rows, defaultdict(list)
             for table, statement in _INSERTS.items():
                 if table in rows:
-                    await self.connection.execute(statement, rows[table])
+                    await self._insert(statement, rows[table])
         if self._moves:
             moves, self._moves = self._moves, {}
             for update, values in moves.items():
                 await self.connection.execute(update, list(values.values()))
+
+    async def _insert(self, statement: Insert, rows: list[Json]) -> None:
+        dialect = self.connection.dialect
+        if dialect.name == "postgresql" and statement.table is node_tokens:
+            given = [{name: _stored(value, dialect) for name, value in row.items()} for row in rows]
+            await self.connection.execute(_WORDS, {"rows": given})
+        else:
+            await self.connection.execute(statement, rows)
+
+
+def _stored(value: Any, dialect: Dialect) -> Any:
+    """A value as its column would have it stored."""
+    return _TEXT.process_bind_param(value, dialect) if isinstance(value, str) else value
