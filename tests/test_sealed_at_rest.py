@@ -18,18 +18,18 @@ from tests.planted import traces
 PLANTED = [f"{animal}{number:02}burrow" for number, animal in enumerate(["wombat", "badger"] * 25)]
 
 
-def _answer(words: Iterator[str]) -> Outcome:
+def answer(words: Iterator[str]) -> Outcome:
     facts = {next(words): next(words), "list": [next(words), {"deep": next(words)}]}
     text = f"{next(words)} and {next(words)}.\n```context\n{json.dumps(facts)}\n```\n"
     return Outcome(text=text, warnings=(next(words),), changed_paths=(next(words),))
 
 
-def _garbage(words: Iterator[str]) -> BackendGarbage:
+def garbage(words: Iterator[str]) -> BackendGarbage:
     evidence = Progress(state="tool", tool=next(words), changed_paths=(next(words),))
     return BackendGarbage(f"It said {next(words)}", remedy=next(words), evidence=evidence)
 
 
-async def _calls(home: House, words: Iterator[str], folder: str) -> list[Envelope]:
+async def calls(home: House, words: Iterator[str], folder: str) -> list[Envelope]:
     """One that is answered, one that fails, one with a client's id, in a folder with a name."""
     call, client_id = home.app.calls.call, next(words)
     context = {next(words): [next(words)], "why": next(words)}
@@ -40,7 +40,7 @@ async def _calls(home: House, words: Iterator[str], folder: str) -> list[Envelop
     ]
 
 
-async def _notes(home: House, words: Iterator[str]) -> None:
+async def notes(home: House, words: Iterator[str]) -> None:
     """What an agent writes down, and what it looks for."""
     for _ in range(5):
         note = {"summary": next(words), "data": {next(words): next(words), "k": next(words)}}
@@ -48,7 +48,7 @@ async def _notes(home: House, words: Iterator[str]) -> None:
     await home.app.contexts.search(LOCAL, {"query": next(words), "scope": "all"}, "")
 
 
-async def _stopped(home: House, words: Iterator[str]) -> None:
+async def stopped(home: House, words: Iterator[str]) -> None:
     """A run that somebody cancels, giving a reason; another process asks for it."""
     home.clock.advance(60)
     async with anyio.create_task_group() as tasks:
@@ -74,13 +74,13 @@ async def test_fifty_planted_words_are_in_no_file_and_in_no_log(
     data = tmp_path / "data"
     telemetry.configure("DEBUG")
     try:
-        async with house(tmp_path, _answer(words), _garbage(words)) as home:
-            answers = await _calls(home, words, str(folder))
-            await _notes(home, words)
+        async with house(tmp_path, answer(words), garbage(words)) as home:
+            answers = await calls(home, words, str(folder))
+            await notes(home, words)
             assert set() == traces(data, PLANTED)
         assert [Status.DONE, Status.HANDOFF] == [answer.status for answer in answers[:2]]
         async with house(tmp_path, gate=anyio.Event(), seed=8) as home:
-            await _stopped(home, words)
+            await stopped(home, words)
             assert set() == traces(data, PLANTED)
     finally:
         structlog.reset_defaults()
