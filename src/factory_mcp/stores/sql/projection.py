@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import anyio
 from anyio.to_thread import run_sync
-from sqlalchemy import Select, and_, bindparam, func, select, update
+from sqlalchemy import Select, bindparam, func, select, update
 
 from factory_mcp.domain.errors import FactoryError
 from factory_mcp.domain.model import ContextNode
@@ -20,7 +20,7 @@ from factory_mcp.stores.sql.append import NODE, to_node, words_of
 from factory_mcp.stores.sql.database import Database
 from factory_mcp.stores.sql.hits import embedded
 from factory_mcp.stores.sql.sealed import blind_word
-from factory_mcp.stores.sql.tables import nodes, runs, sync_positions
+from factory_mcp.stores.sql.tables import nodes, sync_positions
 
 if TYPE_CHECKING:
     from factory_mcp.stores.sql.turned import Turning
@@ -32,9 +32,7 @@ BATCH: Final = 500
 """Nodes that are written in one go."""
 
 _TENANT: Final = nodes.c.tenant == bindparam("its_tenant")
-_WRITTEN: Final = select(*NODE, runs.c.subject.label("author")).outerjoin(
-    runs, and_(runs.c.tenant == nodes.c.tenant, runs.c.id == nodes.c.run_id)
-)
+_WRITTEN: Final = select(*NODE, nodes.c.author)
 _THESE: Final = _WRITTEN.where(_TENANT, nodes.c.id.in_(bindparam("ids", expanding=True)))
 _PAGE: Final = (
     _WRITTEN.where(_TENANT, nodes.c.id > bindparam("after")).order_by(nodes.c.id).limit(BATCH)
