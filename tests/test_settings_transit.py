@@ -1,33 +1,12 @@
 """Settings in transit: every way out is examined, and one file names the authorities."""
 
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
-from psycopg.conninfo import conninfo_to_dict
-from redis.asyncio import ConnectionPool
 
 from factory_mcp.domain.errors import InvalidSetting
-from factory_mcp.settings import Settings
 from tests.servers.authority import Authority
-
-POSTGRES = "POSTGRES_CONNECTION_STRING"
-
-
-def load(tmp_path: Path, **env: str) -> Settings:
-    base = {"XDG_DATA_HOME": str(tmp_path / "d"), "XDG_CONFIG_HOME": str(tmp_path / "c")}
-    return Settings.load(base | env, cwd=tmp_path)
-
-
-def parameters(tmp_path: Path, value: str, **env: str) -> dict[str, str]:
-    """What libpq reads in the URL that the settings make of a connection string."""
-    url = load(tmp_path, **{POSTGRES: value} | env).postgres
-    return {name: str(found) for name, found in conninfo_to_dict(url or "").items()}
-
-
-def arguments(url: str | None) -> dict[str, object]:
-    """What the client of Redis reads in an address."""
-    return cast("Any", ConnectionPool).from_url(url).connection_kwargs
+from tests.test_settings_stores import POSTGRES, arguments, load, parameters
 
 
 @pytest.fixture

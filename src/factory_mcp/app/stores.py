@@ -22,15 +22,28 @@ from factory_mcp.ports import (
 from factory_mcp.ports.fast import Bus, SharedBreakers
 from factory_mcp.ports.outbox import Sink
 from factory_mcp.services.cache import CachedBook, CachedContexts
+from factory_mcp.services.sync import Sync
+from factory_mcp.services.sync_bus import BusSink
 from factory_mcp.settings import Settings
 from factory_mcp.stores.clock import StoreClock
 from factory_mcp.stores.embedders import embedder_of
+from factory_mcp.stores.redis.breakers import RedisBreakers
+from factory_mcp.stores.redis.bus import RedisBus
+from factory_mcp.stores.redis.cache import RedisCache
+from factory_mcp.stores.redis.connection import RedisConnection
+from factory_mcp.stores.redis.replicas import RedisReplicas
 from factory_mcp.stores.sql.audit import AuditMarks
 from factory_mcp.stores.sql.contexts import ContextTables
 from factory_mcp.stores.sql.database import Database
 from factory_mcp.stores.sql.ledger import Ledger
+from factory_mcp.stores.sql.outbox import OutboxTables
+from factory_mcp.stores.sql.projected import ProjectedSearch
+from factory_mcp.stores.sql.projection import Projection
 from factory_mcp.stores.sql.search import SearchTables
 from factory_mcp.stores.sql.sqlite import SqliteDatabase
+from factory_mcp.stores.sql.vector_sink import VectorSink
+from factory_mcp.stores.weaviate.address import Address
+from factory_mcp.stores.weaviate.index import WeaviateIndex
 
 if TYPE_CHECKING:
     from factory_mcp.services.sync import Sync
@@ -156,13 +169,6 @@ async def _measured(clock: StoreClock) -> None:
 
 def _fast(stores: Stores, settings: Settings, rng: Rng) -> Stores:
     """With Redis before and beside the truth."""
-    from factory_mcp.services.sync_bus import BusSink  # noqa: PLC0415 — when it is used
-    from factory_mcp.stores.redis.breakers import RedisBreakers  # noqa: PLC0415 — redis: 0.4 s
-    from factory_mcp.stores.redis.bus import RedisBus  # noqa: PLC0415
-    from factory_mcp.stores.redis.cache import RedisCache  # noqa: PLC0415
-    from factory_mcp.stores.redis.connection import RedisConnection  # noqa: PLC0415
-    from factory_mcp.stores.redis.replicas import RedisReplicas  # noqa: PLC0415
-
     me, clock = rng.token(8).hex(), stores.clock
     redis = RedisConnection(settings.redis or "", clock)
     bus = RedisBus(redis, clock)
@@ -186,12 +192,6 @@ def _fast(stores: Stores, settings: Settings, rng: Rng) -> Stores:
 
 def _indexed(stores: Stores, settings: Settings, embedder: Embedder, rng: Rng) -> Stores:
     """With a vector index instead of vectors in SQL."""
-    from factory_mcp.stores.sql.projected import ProjectedSearch  # noqa: PLC0415 — when it is used
-    from factory_mcp.stores.sql.projection import Projection  # noqa: PLC0415
-    from factory_mcp.stores.sql.vector_sink import VectorSink  # noqa: PLC0415
-    from factory_mcp.stores.weaviate.address import Address  # noqa: PLC0415
-    from factory_mcp.stores.weaviate.index import WeaviateIndex  # noqa: PLC0415 — 1.5 s
-
     address = Address(
         url=settings.weaviate_url or "",
         grpc=settings.weaviate_grpc or ("", 0),
@@ -213,8 +213,6 @@ def _fed(stores: Stores, settings: Settings, rng: Rng) -> Stores:
     """With whoever feeds the sinks; on Postgres the outbox is kept short even if there are none."""
     if not (stores.sinks or settings.postgres):
         return stores
-    from factory_mcp.services.sync import Sync  # noqa: PLC0415 — when it is used
-    from factory_mcp.stores.sql.outbox import OutboxTables  # noqa: PLC0415
 
     outbox, clock = OutboxTables(stores.database), stores.clock
     poll_s = POLL_S if settings.postgres else POLL_FILE_S
